@@ -24,7 +24,9 @@ def atomic_path(path: str | os.PathLike[str], suffix: str | None = None) -> Iter
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(
-        prefix=f".{final.name[:80]}.", suffix=final.suffix if suffix is None else suffix, dir=final.parent
+        prefix=f".{final.name[:80]}.",
+        suffix=final.suffix if suffix is None else suffix,
+        dir=final.parent,
     )
     os.close(descriptor)
     temporary = Path(name)

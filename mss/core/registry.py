@@ -1,0 +1,145 @@
+"""From a name in a yaml file or a release to a class and its typed configuration.
+
+One table per kind maps a name to "module:Class". Names are matched by equality and never become
+part of an import path, so neither a config nor a downloaded file can make the program import what
+is not listed here or in an installed package's entry points (group ``stemgrid.<kind>``).
+
+Every registered class has a frozen dataclass `Config`; its fields are the yaml's keys.
+"""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mss.core.errors import ConfigError, nearest_name_hint
+
+BUILTIN: dict[str, dict[str, str]] = {
+    "model": {
+        "hdemucs": "mss.models.hdemucs:HDemucs",
+        "openunmix": "mss.models.openunmix:OpenUnmix",
+    },
+    "loss": {
+        "l1": "mss.losses.waveform:L1Loss",
+        "mse": "mss.losses.waveform:MSELoss",
+    },
+    "batch_augment": {
+        "shift": "mss.augment.batch:Shift",
+        "flip_channels": "mss.augment.batch:FlipChannels",
+        "flip_sign": "mss.augment.batch:FlipSign",
+        "scale": "mss.augment.batch:Scale",
+        "remix": "mss.augment.batch:Remix",
+    },
+    "metric": {
+        "nsdr": "mss.metrics.energy:NSDR",
+        "si_sdr": "mss.metrics.energy:SISDR",
+    },
+    "dataset": {
+        "folder": "mss.data.folder:FolderDataset",
+        "demo": "mss.data.demo:DemoDataset",
+        "musdb18hq": "mss.data.musdb:Musdb18HQDataset",
+        "musdb18": "mss.data.musdb:Musdb18Dataset",
+        "musdb7s": "mss.data.musdb:Musdb7sDataset",
+    },
+    "optim": {
+        "adam": "mss.solver.optim:Adam",
+        "adamw": "mss.solver.optim:AdamW",
+    },
+    "schedule": {
+        "constant": "mss.solver.schedule:Constant",
+        "cosine": "mss.solver.schedule:Cosine",
+        "plateau": "mss.solver.schedule:Plateau",
+    },
+}
+
+
+def names(kind: str, plugins: bool = True) -> tuple[str, ...]:
+    """Return every name of a kind, built-in ones first, then those of installed plug-ins."""
+    known = dict.fromkeys(BUILTIN[kind])
+    if plugins:
+        known |= dict.fromkeys(entry.name for entry in entry_points(group=f"stemgrid.{kind}"))
+    return tuple(known)
+
+
+def resolve(kind: str, name: str, plugins: bool = True) -> Any:
+    """Return the class registered as `name`.
+
+    Args:
+        kind: "model", "loss", ... (a key of BUILTIN).
+        name: matched by equality.
+        plugins: look at installed packages' entry points too. Off for a released file, unless
+            its user says so.
+
+    Raises:
+        ConfigError: no such name; the nearest one is told.
+    """
+    target = BUILTIN[kind].get(name)
+    if target is not None:
+        module, _, attribute = target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+    if plugins:
+        for entry in entry_points(group=f"stemgrid.{kind}"):
+            if entry.name == name:
+                return entry.load()
+    hint = nearest_name_hint(name, names(kind, plugins))
+    raise ConfigError(f"{kind}: there is no {kind} named {name!r}.{hint}")
+
+
+@functools.cache
+def _adapter(config_class: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(config_class)
+
+
+def make_config(config_class: type, values: Mapping[str, Any], where: str) -> Any:
+    """Build a typed configuration from plain values, checking every key.
+
+    Args:
+        config_class: a frozen dataclass.
+        values: plain numbers, strings, lists and mappings, as yaml or JSON give them.
+        where: what the keys belong to, for messages ("model" makes "model.hiden: ...").
+
+    Raises:
+        ConfigError: a key that does not exist, one that is missing, or a value of a wrong type.
+    """
+    known = [f.name for f in dataclasses.fields(config_class)]
+    for key in values:
+        if key not in known:
+            hint = nearest_name_hint(str(key), known)
+            raise ConfigError(f"{where}.{key}: there is no such key.{hint}")
+    try:
+        return _adapter(config_class).validate_python(dict(values))
+    except ValidationError as error:
+        # loc holds the path of keys; pydantic adds names of union members at its end, harmless.
+        problems = [
+            f"{'.'.join([where, *map(str, problem['loc'])])}: {_message(problem)}"
+            for problem in error.errors()
+        ]
+        raise ConfigError("; ".join(problems)) from error
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "missing":
+        return "this key is needed"
+    return f"{problem['msg']} (got {problem['input']!r})"
+
+
+def dump_config(config: Any) -> dict[str, Any]:
+    """Return a configuration as plain JSON values; `make_config` reads them back unchanged."""
+    plain: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
+    return plain
+
+
+def build(
+    kind: str, values: Mapping[str, Any], *args: Any, where: str | None = None, **kwargs: Any
+) -> Any:
+    """Return ``Class(config, *args, **kwargs)`` for ``{"name": ..., **config values}``."""
+    where = where or kind
+    if "name" not in values:
+        raise ConfigError(f"{where}.name: this key is needed. Known: {', '.join(names(kind))}")
+    rest = {key: value for key, value in values.items() if key != "name"}
+    found = resolve(kind, values["name"])
+    return found(make_config(found.Config, rest, where), *args, **kwargs)

@@ -1,0 +1,84 @@
+"""Short-time Fourier transform, always computed in float32 or better.
+
+Half precision has neither the range nor the digits for spectra, and cuFFT refuses most sizes in it,
+so the transform leaves autocast and casts its input up: an fp32 island in a bf16 model.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Stft(nn.Module):
+    """STFT and its inverse over the last axis.
+
+    Args:
+        n_fft: window and transform length, samples.
+        hop: samples between frames.
+        normalized: scale by n_fft^-1/2 both ways (an orthonormal transform of each frame).
+        center: pad by n_fft / 2 on both sides, so that frame n is centred on sample n * hop.
+        pad_mode: what `center` pads with ("reflect" needs inputs longer than n_fft / 2; shorter
+            ones are padded with zeros).
+    """
+
+    window: Tensor
+
+    def __init__(
+        self,
+        n_fft: int,
+        hop: int,
+        normalized: bool = False,
+        center: bool = True,
+        pad_mode: str = "reflect",
+    ) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.hop = hop
+        self.normalized = normalized
+        self.center = center
+        self.pad_mode = pad_mode
+        # periodic Hann, as scipy.signal and the field's references use; never part of a checkpoint
+        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+
+    @property
+    def bins(self) -> int:
+        return self.n_fft // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a signal of `samples` samples."""
+        return (samples if self.center else samples - self.n_fft) // self.hop + 1
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Transform [..., T] real to [..., F, N] complex."""
+        *lead, length = wave.shape
+        with torch.autocast(wave.device.type, enabled=False):
+            wave = wave if wave.dtype == torch.float64 else wave.float()
+            pad_mode = self.pad_mode
+            if self.center and pad_mode == "reflect" and length <= self.n_fft // 2:
+                pad_mode = "constant"
+            spec = torch.stft(
+                wave.reshape(-1, length),
+                self.n_fft,
+                self.hop,
+                window=self.window.to(wave.dtype),
+                center=self.center,
+                pad_mode=pad_mode,
+                normalized=self.normalized,
+                return_complex=True,
+            )
+        return spec.reshape(*lead, *spec.shape[-2:])
+
+    def inverse(self, spec: Tensor, length: int) -> Tensor:
+        """Transform [..., F, N] complex back to [..., `length`] real (least squares)."""
+        *lead, bins, frames = spec.shape
+        with torch.autocast(spec.device.type, enabled=False):
+            spec = spec if spec.dtype == torch.complex128 else spec.to(torch.complex64)
+            wave = torch.istft(
+                spec.reshape(-1, bins, frames),
+                self.n_fft,
+                self.hop,
+                window=self.window.to(spec.real.dtype),
+                center=self.center,
+                normalized=self.normalized,
+                length=length,
+            )
+        return wave.reshape(*lead, length)

@@ -1,0 +1,218 @@
+"""The values that travel between the parts of the lab.
+
+Axes, here and everywhere: B batch, K stems of a data set, S sources of a model, C channels,
+T samples, F frequency bins, N frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import torch
+from pydantic import BeforeValidator, PlainSerializer
+from torch import Tensor
+
+from mss.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mss.core.stft import Stft
+
+
+def to_seconds(value: Any) -> Fraction:
+    """Convert a duration to an exact fraction of a second: 7.8 becomes 39/5, as written.
+
+    A binary float is not what the user wrote, so it goes through its shortest decimal text.
+    """
+    try:
+        return Fraction(str(value))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"{value!r} is not a number of seconds, such as 7.8 or 39/5") from error
+
+
+Seconds = Annotated[Fraction, BeforeValidator(to_seconds), PlainSerializer(str, return_type=str)]
+"""A config field in seconds: exact, written as 7.8, "39/5" or 10."""
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """What a model takes and gives.
+
+    Attributes:
+        sources: names of the separated sources, in the order of the S axis.
+        samplerate: Hz.
+        channels: audio channels of the mixture and of every source.
+    """
+
+    sources: tuple[str, ...]
+    samplerate: int = 44100
+    channels: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ConfigError("sources: a model needs at least one source to separate")
+        if len(set(self.sources)) != len(self.sources):
+            raise ConfigError(f"sources: a name stands twice in {list(self.sources)}")
+        for name in self.sources:
+            # A source's name becomes a file's name.
+            if (
+                not name
+                or name != name.strip()
+                or name.startswith(".")
+                or set(name) & set('/\\:*?"<>|\0')
+            ):
+                raise ConfigError(
+                    f"sources: {name!r} can't be a file's name; use letters, digits, _ -"
+                )
+        if self.samplerate <= 0:
+            raise ConfigError(f"samplerate: {self.samplerate} Hz is not positive")
+        if self.channels <= 0:
+            raise ConfigError(f"channels: {self.channels} is not positive")
+
+    def frames(self, seconds: Fraction) -> int:
+        """Number of samples of a duration, rounded down as the field does (7.8 s: 343980)."""
+        return int(seconds * self.samplerate)
+
+
+Normalise = Literal["none", "file_mono_std"]
+
+
+@dataclass(frozen=True)
+class InferenceDefaults:
+    """How a model wants to be run over a whole file; part of a release.
+
+    Attributes:
+        segment: seconds of one chunk; None: the whole file at once.
+        overlap: share of a chunk that the next one repeats, in [0, 1).
+        window: weight of a chunk's samples in the overlap-add: "triangle" (Demucs) or "hann" or
+            "flat".
+        normalise: "file_mono_std" divides by the standard deviation of the whole file's mono
+            mix after subtracting its mean (Demucs); "none" leaves the input as it is.
+    """
+
+    segment: Seconds | None
+    overlap: float = 0.25
+    window: Literal["triangle", "hann", "flat"] = "triangle"
+    normalise: Normalise = "none"
+
+    def __post_init__(self) -> None:
+        if self.segment is not None and self.segment <= 0:
+            raise ConfigError(f"segment: {self.segment} s is not positive")
+        if not 0 <= self.overlap < 1:
+            raise ConfigError(f"overlap: {self.overlap} is not in [0, 1)")
+
+
+@dataclass
+class Batch:
+    """What a data set gives to the solver.
+
+    Attributes:
+        mix: [B, C, T]; the sum of *all* stems, also of those no source wants.
+        stems: [B, K, C, T] in the order of `names`.
+        names: names of the K stems.
+        labelled: [B, K] bool; False where a stem is unknown rather than silent.
+    """
+
+    mix: Tensor
+    stems: Tensor
+    names: tuple[str, ...]
+    labelled: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on `device` (asynchronously from pinned memory)."""
+        return replace(
+            self,
+            mix=self.mix.to(device, non_blocking=True),
+            stems=self.stems.to(device, non_blocking=True),
+            labelled=self.labelled.to(device, non_blocking=True),
+        )
+
+    def with_stems(self, stems: Tensor) -> Batch:
+        """Return a batch of other (augmented) stems, its mix rebuilt as their sum."""
+        return replace(self, stems=stems, mix=stems.sum(dim=1))
+
+
+@dataclass
+class Target:
+    """What a model should give for a batch.
+
+    Attributes:
+        sources: [B, S, C, T].
+        weight: [B, S], 0 where nothing is known about a source.
+    """
+
+    sources: Tensor
+    weight: Tensor
+
+
+@dataclass
+class Estimate:
+    """What a model gives.
+
+    Attributes:
+        wave: [B, S, C, T], as long as the input mix.
+        spec: [B, S, C, F, N] complex, where the model works in the spectral domain.
+        stft: the transform that made `spec`.
+    """
+
+    wave: Tensor
+    spec: Tensor | None = None
+    stft: Stft | None = None
+
+
+@dataclass
+class LossReport:
+    """A loss to minimise and the named parts it is made of (detached, for the log)."""
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: epoch of epochs, step of the steps in this epoch, both from 0."""
+
+    epoch: int
+    epochs: int
+    step: int = 0
+    steps: int = 1
+
+
+ChunkFn = Callable[[Tensor], Tensor]
+"""[B, C, T] -> [B, S, C, T]: models, backends, flips, bags and ensembles compose as these."""
+
+Separate = Callable[[Tensor], Tensor]
+"""[C, T] -> [S, C, T]: a whole recording."""
+
+
+class Track(Protocol):
+    """One song of a data set, read partially.
+
+    `stems` are the names it can read; "mixture" may be read too where `has_mixture`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def length(self) -> int:
+        """Samples."""
+        ...
+
+    @property
+    def samplerate(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def stems(self) -> tuple[str, ...]: ...
+
+    @property
+    def has_mixture(self) -> bool: ...
+
+    def read(self, stem: str, start: int = 0, frames: int | None = None) -> Tensor:
+        """Return [C, frames] float32 from sample `start` (to the end where frames is None)."""
+        ...
