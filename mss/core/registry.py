@@ -94,7 +94,7 @@ def _adapter(config_class: Any) -> TypeAdapter[Any]:
     return TypeAdapter(config_class)
 
 
-def make_config(config_class: type, values: Mapping[str, Any], where: str) -> Any:
+def make_config(config_class: Any, values: Mapping[str, Any], where: str) -> Any:
     """Build a typed configuration from plain values, checking every key.
 
     Args:

@@ -1,0 +1,58 @@
+"""Target providers: what a model should give for a batch, decided by a chain.
+
+The chain starts at the mapped references (`mss.distill.references`); distillation adds providers
+behind it, so the solver has no branch for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import nn
+
+from mss.core.types import Batch, Progress, Target
+
+
+class TargetProvider(ABC):
+    """One link of the chain."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch, target: Target | None, progress: Progress) -> Target:
+        """Return the target of an (augmented) batch, given that of the links before."""
+
+    def on_epoch_end(self, model: nn.Module) -> None:  # noqa: B027  (a hook, empty by default)
+        """Take notice of the weights at the end of an epoch (a snapshot teacher does)."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values that a resume needs."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take `state_dict`'s result back."""
+        assert not state, f"{type(self).__name__} has no state, but the checkpoint holds {state}"
+
+
+class TargetChain(TargetProvider):
+    """Providers applied in order, each to the target of the one before."""
+
+    def __init__(self, links: dict[str, TargetProvider]) -> None:
+        assert links
+        self.links = links
+
+    def __call__(self, batch: Batch, target: Target | None, progress: Progress) -> Target:
+        for link in self.links.values():
+            target = link(batch, target, progress)
+        assert target is not None
+        return target
+
+    def on_epoch_end(self, model: nn.Module) -> None:
+        for link in self.links.values():
+            link.on_epoch_end(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: link.state_dict() for name, link in self.links.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, link in self.links.items():
+            link.load_state_dict(state[name])

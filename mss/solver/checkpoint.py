@@ -1,0 +1,85 @@
+"""Checkpoints: tensors and plain values only, replaced atomically.
+
+They load with ``torch.load(weights_only=True)``, so opening one never runs code from it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mss.core.errors import DataError
+from mss.core.files import atomic_path
+
+FORMAT = 1
+
+
+def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
+    """Write a checkpoint; on any failure the older one stays.
+
+    Raises:
+        DataError: it could not be written (a full disk, a read-only folder).
+    """
+    try:
+        with atomic_path(path) as temporary:
+            torch.save({"format": FORMAT, **state}, temporary)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
+        raise DataError(
+            f"{path}: the checkpoint could not be written ({error}); "
+            "the one before it is kept. Free space or give another folder, then run again"
+        ) from error
+
+
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        DataError: it is damaged, or of a newer format.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
+        raise DataError(
+            f"{path}: this checkpoint can't be read ({error}). "
+            "Remove it to start the run again from the beginning"
+        ) from error
+    if state.get("format") != FORMAT:
+        raise DataError(
+            f"{path}: checkpoint format {state.get('format')!r}, this version reads {FORMAT}"
+        )
+    return state
+
+
+def rng_state() -> dict[str, Any]:
+    """Return the state of every global generator as tensors and plain values."""
+    version, internal, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=True)
+    kind, keys, position, has_gauss, cached = numpy_state
+    return {
+        "python": [version, list(internal), gauss],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put every global generator back to `rng_state`'s result."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def checkpoint_path(folder: str | os.PathLike[str]) -> Path:
+    """Where a run's folder keeps its checkpoint."""
+    return Path(folder) / "checkpoint.th"

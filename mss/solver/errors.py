@@ -1,0 +1,7 @@
+"""A training that went wrong: the message names the cause, a file keeps the batch."""
+
+from mss.core.errors import StemgridError
+
+
+class TrainingError(StemgridError):
+    """The loss is not finite, exactly zero, or there is nothing to validate on."""
