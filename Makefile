@@ -1,0 +1,64 @@
+# Every target sets up what it needs: `make demo` and `make test` work on a fresh clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# One thread a test process: two of them fill two cores, and "bit-equal" means at equal threads.
+TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(TESTENV) $(BIN)/python -m pytest --durations=20
+XDIST := -n 2 --dist loadfile
+
+.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel-test clean
+
+install: $(STAMP)
+
+# The whole environment from constraints.txt, the test-time peers included. openunmix wants
+# torchaudio, which needs another torch: it comes without its dependencies (tests stub the import).
+$(STAMP): setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet torch
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -e ".[dev]"
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --no-deps openunmix
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python -m tools.demo
+
+demo-short: $(STAMP)
+	$(BIN)/python -m tools.demo --short
+
+test: $(STAMP)
+	$(PYTEST) $(XDIST) tests/unit tests/contract
+
+integ: $(STAMP)
+	$(PYTEST) $(XDIST) tests/integ
+
+parity: $(STAMP)
+	$(PYTEST) $(XDIST) tests/parity
+
+overfit: $(STAMP)
+	$(BIN)/python -m tools.overfit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports
+
+# The wheel, installed in an environment of its own outside the clone, separates a file there.
+wheel-test: $(STAMP)
+	$(BIN)/python -m tools.wheel_test
+
+check: lint types contracts test
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
