@@ -1,0 +1,1 @@
+"""Experiment grids: one question a file, run by `dora grid NAME`."""

@@ -1,0 +1,349 @@
+"""From a configuration to typed objects. The only module that reads one.
+
+Everything else takes typed arguments, so nothing but this file knows the layout of `conf/`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from mss.augment.batch import AugmentKey
+from mss.augment.chain import BatchAugments, make_batch_augments
+from mss.compose import compose_config as compose_config  # part of this module's interface
+from mss.core import distrib, registry
+from mss.core.errors import ConfigError, DataError, nearest_name_hint
+from mss.core.separator import Separator
+from mss.core.targets import TargetMap
+from mss.core.types import AudioSpec, Batch
+from mss.data.loader import SegmentLoader
+from mss.data.segments import SegmentDataset
+from mss.data.tracks import TrackSet
+from mss.distill.base import TargetChain
+from mss.distill.references import References
+from mss.solver.checkpoint import checkpoint_path, load_checkpoint
+from mss.solver.ema import Ema, EmaConfig
+from mss.solver.evaluation import TrackEvaluation
+from mss.solver.lock import LOCK, PROVENANCE, check_lock, write_provenance
+from mss.solver.solver import Link, Parts, RunOptions, Solver, TrainConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MiscConfig:
+    """Keys that change no result; see conf/config.yaml."""
+
+    device: str = "auto"
+    threads: int = 0
+    workers: int = 2
+    checkpoint_steps: int = 0
+    progress: bool = True
+    accept_changes: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("threads", "workers", "checkpoint_steps"):
+            if getattr(self, key) < 0:
+                raise ConfigError(f"misc.{key}: {getattr(self, key)} is negative")
+
+
+@dataclass(frozen=True)
+class ValidConfig:
+    """Keys of the validation.
+
+    Attributes:
+        metric: the best model is chosen by this one.
+    """
+
+    metric: str = "nsdr"
+
+
+# -- reading the config ------------------------------------------------------------------------
+
+
+def _plain(cfg: DictConfig, key: str) -> dict[str, Any]:
+    """Return one group or section as plain values."""
+    node = cfg[key]
+    if node is None:
+        return {}
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
+
+
+def _typed(cfg: DictConfig, key: str, config_class: type) -> Any:
+    return registry.make_config(config_class, _plain(cfg, key), key)
+
+
+def locked_values(cfg: DictConfig) -> dict[str, Any]:
+    """Return the resolved config without the keys that are outside the signature."""
+    patterns = [*cfg.dora.exclude, "dora", "dora.*", "hydra", "hydra.*"]
+
+    def kept(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        values = {}
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if any(fnmatch(name, pattern) for pattern in patterns):
+                continue
+            values[key] = kept(value, f"{name}.") if isinstance(value, Mapping) else value
+        return values
+
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    plain: dict[str, Any] = json.loads(json.dumps(kept(resolved, "")))  # what the lock reads back
+    return plain
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that misc.device names; "auto" is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"misc.device: {name!r} is none; use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"misc.device: {name!r}, but torch sees no CUDA GPU; use auto or cpu")
+    return device
+
+
+def prepare_process(cfg: DictConfig) -> None:
+    """Set this process's threads and seed its global generators."""
+    misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
+    if misc.threads:
+        torch.set_num_threads(misc.threads)
+    random.seed(cfg.seed)
+    np.random.seed(cfg.seed % 2**32)
+    torch.manual_seed(cfg.seed)
+
+
+# -- data and model ----------------------------------------------------------------------------
+
+
+def build_dataset(cfg: DictConfig) -> Any:
+    """Return the data set of group `dset`; its `.split(name)` gives a TrackSet."""
+    values = _plain(cfg, "dset")
+    kind = values.pop("kind", None)
+    if kind is None:
+        raise ConfigError(f"dset.kind: this key is needed; {registry.names('dataset')}")
+    return registry.build("dataset", {**values, "name": kind}, where="dset")
+
+
+def build_target_map(cfg: DictConfig, stems: Iterable[str]) -> TargetMap:
+    """Return the map from a data set's stems to the sources of group `targets`."""
+    return TargetMap.make(_plain(cfg, "targets"), stems)
+
+
+def build_model(cfg: DictConfig, spec: AudioSpec) -> Separator:
+    """Return the untrained model of group `model`."""
+    model: Separator = registry.build("model", _plain(cfg, "model"), spec)
+    return model
+
+
+def build_augments(cfg: DictConfig, spec: AudioSpec) -> BatchAugments:
+    """Return the chain of batch augmentations of group `augment`."""
+    return make_batch_augments(_plain(cfg, "augment").get("batch") or {}, spec)
+
+
+def build_targets(cfg: DictConfig, target_map: TargetMap) -> TargetChain:
+    """Return the chain of target providers; it starts at the mapped references."""
+    links = {"references": References(target_map)}
+    name = _plain(cfg, "distill").get("name", "none")
+    if name != "none":
+        raise ConfigError(f"distill.name: there is no distillation named {name!r}. Known: none.")
+    return TargetChain(dict(links))
+
+
+class _Augment:
+    """Augment a batch with draws keyed by the run's seed and the batch's place in it."""
+
+    def __init__(self, augments: BatchAugments, seed: int) -> None:
+        self.augments = augments
+        self.seed = seed
+
+    def __call__(self, batch: Batch, epoch: int, step: int) -> Batch:
+        first = distrib.rank() * batch.stems.shape[0]
+        return self.augments.apply(batch, AugmentKey(self.seed, epoch, step, first))
+
+
+# -- a run -------------------------------------------------------------------------------------
+
+
+def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
+    """Return the solver of a run, its folder locked to this configuration and data."""
+    train: TrainConfig = _typed(cfg, "train", TrainConfig)
+    misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
+    valid: ValidConfig = _typed(cfg, "valid", ValidConfig)
+    ema: EmaConfig = _typed(cfg, "ema", EmaConfig)
+    metric = registry.build("metric", {"name": valid.metric}, where="valid.metric")
+
+    dataset = build_dataset(cfg)
+    train_set, valid_set = dataset.split("train"), dataset.split("valid")
+    test_set = _test_set(dataset)
+    target_map = build_target_map(cfg, train_set.stems)
+    spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
+    _lock(cfg, folder, spec, [train_set, valid_set] + ([test_set] if test_set else []), misc)
+
+    model = build_model(cfg, spec)
+    augments = build_augments(cfg, spec)
+    loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
+    optim = registry.build("optim", _plain(cfg, "optim"), model.parameters())
+    segment = train.segment or model.segment
+    loader = SegmentLoader(
+        SegmentDataset(
+            train_set,
+            segment_frames=spec.frames(segment) + augments.extra_frames,
+            items_per_epoch=train.steps * train.batch_size,
+            seed=cfg.seed,
+            normalise=model.inference.normalise,
+        ),
+        batch_size=train.batch_size,
+        num_workers=misc.workers,
+        rank=distrib.rank(),
+        world_size=distrib.world_size(),
+    )
+    evaluation = TrackEvaluation(target_map, metric, loss, progress=misc.progress)
+    parts = Parts(
+        model=model,
+        augment=_Augment(augments, cfg.seed),
+        targets=build_targets(cfg, target_map),
+        loss=loss,
+        optim=optim,
+        schedule=registry.build(
+            "schedule", _plain(cfg, "schedule"), optim.optimizer, train.steps * train.epochs
+        ),
+        ema=Ema(ema, model),
+        batches=loader.epoch,
+        validate=lambda model: evaluation(model, valid_set.tracks, "valid"),
+        test=_test(cfg, evaluation, test_set),
+        metric=metric.name,
+        higher_is_better=metric.higher_is_better,
+    )
+    parameters = sum(p.numel() for p in model.parameters())
+    logger.info(
+        "%s with %.2f M parameters: %s of %d songs (%.0f min), %d updates of %d x %.4g s",
+        cfg.model.name,
+        parameters / 1e6,
+        ", ".join(spec.sources),
+        len(train_set.tracks),
+        train_set.seconds / 60,
+        train.steps * train.epochs,
+        train.batch_size,
+        float(segment),
+    )
+    options = RunOptions(
+        folder, choose_device(misc.device), misc.checkpoint_steps, misc.progress
+    )
+    return Solver(parts, train, options, link)
+
+
+def _test_set(dataset: Any) -> TrackSet | None:
+    """Return the test split, or None where the data has none (a run can do without)."""
+    if not dataset.has_split("test"):
+        logger.warning("The data set has no test split: the best model will not be tested")
+        return None
+    tracks: TrackSet = dataset.split("test")
+    return tracks
+
+
+def _lock(
+    cfg: DictConfig, folder: Path, spec: AudioSpec, sets: list[TrackSet], misc: MiscConfig
+) -> None:
+    values = locked_values(cfg)
+    values["spec"] = registry.dump_config(spec)
+    train_fingerprint = sets[0].fingerprint
+    if distrib.is_main():
+        check_lock(folder, values, train_fingerprint, misc.accept_changes)
+        write_provenance(folder, {tracks.split: tracks.manifest() for tracks in sets})
+
+
+# -- a finished run ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """The best model of a run and what a release tells of it."""
+
+    model: Separator
+    arch: str
+    signature: str
+    provenance: dict[str, Any]
+    scores: dict[str, Any]
+
+
+def run_folder(signature: str) -> Path:
+    """Return the folder of a run."""
+    runs = Path(compose_config().dora.dir).absolute() / "xps"
+    folder = runs / signature
+    if not signature or Path(signature).name != signature or not folder.is_dir():
+        known = [path.name for path in runs.iterdir()] if runs.is_dir() else []
+        raise ConfigError(
+            f"{signature}: no run of this signature in {runs}.{nearest_name_hint(signature, known)}"
+        )
+    return folder
+
+
+def load_trained(signature: str) -> TrainedRun:
+    """Return the best model of a run, as its lock and its checkpoint say.
+
+    The model is built from the locked values, so that later edits of `conf/` change nothing.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: it has no validated model yet, or its files are damaged.
+    """
+    folder = run_folder(signature)
+    path = checkpoint_path(folder)
+    if not path.exists() or not (folder / LOCK).exists():
+        raise DataError(f"{folder}: this run has no checkpoint yet; train it first (dora run)")
+    lock = json.loads((folder / LOCK).read_text(encoding="utf-8"))["config"]
+    spec = registry.make_config(AudioSpec, lock["spec"], "spec")
+    model: Separator = registry.build("model", lock["model"], spec)
+    state = load_checkpoint(path)
+    best = state["best"]
+    if best is None:
+        raise DataError(f"{folder}: no epoch of this run is complete yet, so there is no best model")
+    model.load_state_dict(best["state"])
+    model.eval()
+    provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    provenance["training"] = _training_facts(lock, state)
+    return TrainedRun(
+        model=model,
+        arch=lock["model"]["name"],
+        signature=signature,
+        provenance=provenance,
+        scores=_scores(state),
+    )
+
+
+def _training_facts(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
+    history = state["history"]
+    best = state["best"]
+    return {
+        "epochs": len(history),
+        "of": lock["train"]["epochs"],
+        "updates": len(history) * (lock["train"]["items"] // lock["train"]["batch_size"]),
+        "batch_size": lock["train"]["batch_size"],
+        "seconds": round(sum(epoch["train"]["seconds"] for epoch in history), 1),
+        "best": {key: best[key] for key in ("metric", "value", "epoch", "origin")},
+        "config": dict(lock),
+    }
+
+
+def _scores(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores of the best model: validation of its epoch, and the test."""
+    history = state["history"]
+    scores = {"valid": dict(history[state["best"]["epoch"] - 1]["valid"])}
+    if "test" in history[-1]:
+        scores["test"] = dict(history[-1]["test"])
+    return scores

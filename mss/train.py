@@ -1,0 +1,64 @@
+"""The Dora entry: `dora run [overrides]`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dora.hydra import HydraMain
+from dora.xp import XP, get_xp
+from omegaconf import DictConfig
+
+from mss import build
+from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
+from mss.core.errors import StemgridError
+
+logger = logging.getLogger(__name__)
+
+
+class LabMain(HydraMain):
+    """Dora's Hydra entry with errors that name the key and the remedy, without a traceback."""
+
+    def get_xp(self, argv: Sequence[str]) -> XP:
+        try:
+            check_overrides(argv)
+            try:
+                return super().get_xp(argv)
+            except COMPOSITION_ERRORS as error:
+                raise explain(error, self._get_config, argv) from error
+        except StemgridError as error:
+            # Dora's comparison keeps state from a failed attempt, so the process ends here.
+            print(f"dora: error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+
+def _lab_main(function: Callable[[DictConfig], None]) -> Any:
+    try:
+        compose_config()  # a broken or missing conf/ is told here, not in Dora's import
+        return LabMain(
+            function, config_name="config", config_path="../conf", version_base=VERSION_BASE
+        )
+    except StemgridError as error:
+        print(f"dora: error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@_lab_main
+def main(cfg: DictConfig) -> None:
+    """Train, validate, keep the best, test; or go on where a checkpoint stands."""
+    try:
+        build.prepare_process(cfg)
+        xp = get_xp()
+        build.solver(cfg, folder=xp.folder, link=xp.link).run()
+    except StemgridError as error:
+        logger.error("%s", error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        logger.warning("Interrupted; the same command goes on from the last checkpoint")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

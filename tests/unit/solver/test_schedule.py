@@ -1,0 +1,81 @@
+"""Learning rates against their closed forms, and over a restart."""
+
+import math
+
+import pytest
+import torch
+
+from mss.core.errors import ConfigError
+from mss.solver.schedule import (
+    Constant,
+    Cosine,
+    CosineConfig,
+    Plateau,
+    PlateauConfig,
+    ScheduleConfig,
+)
+
+RATE = 0.1
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=RATE)
+
+
+def rates(schedule, steps: int) -> list[float]:
+    seen = []
+    for _ in range(steps):
+        seen.append(schedule.rate)
+        schedule.optimizer.step()
+        schedule.on_step()
+    return seen
+
+
+def test_constant_is_constant():
+    assert rates(Constant(ScheduleConfig(), optimizer(), 5), 5) == [RATE] * 5
+
+
+def test_warmup_rises_linearly_to_the_full_rate():
+    seen = rates(Constant(ScheduleConfig(warmup_steps=4), optimizer(), 10), 10)
+    expected = [RATE * (0.01 + 0.99 * step / 4) for step in range(4)] + [RATE] * 6
+    assert seen == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_cosine_follows_its_formula(warmup):
+    steps, final = 13, 0.1
+    schedule = Cosine(CosineConfig(warmup_steps=warmup, final=final), optimizer(), steps)
+    seen = rates(schedule, steps)[warmup:]
+    span = steps - warmup
+    expected = [
+        RATE * (final + (1 - final) * (1 + math.cos(math.pi * t / span)) / 2) for t in range(span)
+    ]
+    assert seen == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 9])
+def test_a_restart_goes_on_with_the_same_rates(stop):
+    config, steps = CosineConfig(warmup_steps=3), 12
+    whole = rates(Cosine(config, optimizer(), steps), steps)
+    first_optimizer = optimizer()
+    first = Cosine(config, first_optimizer, steps)
+    before = rates(first, stop)
+    second_optimizer = optimizer()
+    second = Cosine(config, second_optimizer, steps)
+    second_optimizer.load_state_dict(first_optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+    assert before + rates(second, steps - stop) == whole
+
+
+def test_plateau_lowers_the_rate_after_its_patience():
+    schedule = Plateau(PlateauConfig(factor=0.5, patience=1), optimizer(), 100)
+    seen = []
+    for loss in (1.0, 1.0, 1.0, 0.5, 0.5, 0.5):
+        schedule.on_epoch(loss)
+        seen.append(schedule.rate)
+    assert seen == [RATE, RATE, RATE / 2, RATE / 2, RATE / 2, RATE / 4]
+
+
+def test_a_warmup_as_long_as_the_run_is_refused():
+    with pytest.raises(ConfigError, match=r"schedule\.warmup_steps"):
+        Constant(ScheduleConfig(warmup_steps=5), optimizer(), 5)
