@@ -1,0 +1,1 @@
+"""The lab's commands: thin, each calls one library function."""
