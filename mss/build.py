@@ -9,7 +9,7 @@ import json
 import logging
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ from mss.data.segments import SegmentDataset
 from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain
 from mss.distill.references import References
+from mss.eval.evaluate import EvaluationConfig
+from mss.metrics.base import make_metrics
 from mss.solver.checkpoint import checkpoint_path, load_checkpoint
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import TrackEvaluation
@@ -89,7 +91,7 @@ def locked_values(cfg: DictConfig) -> dict[str, Any]:
     """Return the resolved config without the keys that are outside the signature."""
     patterns = [*cfg.dora.exclude, "dora", "dora.*", "hydra", "hydra.*"]
 
-    def kept(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    def kept(node: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
         values = {}
         for key, value in node.items():
             name = f"{prefix}{key}"
@@ -111,7 +113,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"misc.device: {name!r} is none; use auto, cpu, cuda or cuda:1") from error
+        raise ConfigError(
+            f"misc.device: {name!r} is none; use auto, cpu, cuda or cuda:1"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"misc.device: {name!r}, but torch sees no CUDA GPU; use auto or cpu")
     return device
@@ -136,7 +140,9 @@ def build_dataset(cfg: DictConfig) -> Any:
     kind = values.pop("kind", None)
     if kind is None:
         raise ConfigError(f"dset.kind: this key is needed; {registry.names('dataset')}")
-    return registry.build("dataset", {**values, "name": kind}, where="dset")
+    name = values.pop("name", kind)
+    found = registry.resolve("dataset", kind)
+    return found(registry.make_config(found.Config, values, "dset"), name=name)
 
 
 def build_target_map(cfg: DictConfig, stems: Iterable[str]) -> TargetMap:
@@ -153,6 +159,12 @@ def build_model(cfg: DictConfig, spec: AudioSpec) -> Separator:
 def build_augments(cfg: DictConfig, spec: AudioSpec) -> BatchAugments:
     """Return the chain of batch augmentations of group `augment`."""
     return make_batch_augments(_plain(cfg, "augment").get("batch") or {}, spec)
+
+
+def build_test(cfg: DictConfig) -> EvaluationConfig:
+    """Return the keys of group `test`."""
+    config: EvaluationConfig = _typed(cfg, "test", EvaluationConfig)
+    return config
 
 
 def build_targets(cfg: DictConfig, target_map: TargetMap) -> TargetChain:
@@ -185,11 +197,12 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
     valid: ValidConfig = _typed(cfg, "valid", ValidConfig)
     ema: EmaConfig = _typed(cfg, "ema", EmaConfig)
+    test = build_test(cfg)
     metric = registry.build("metric", {"name": valid.metric}, where="valid.metric")
 
     dataset = build_dataset(cfg)
     train_set, valid_set = dataset.split("train"), dataset.split("valid")
-    test_set = _test_set(dataset)
+    test_set = _test_set(dataset, test.split)
     target_map = build_target_map(cfg, train_set.stems)
     spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
     _lock(cfg, folder, spec, [train_set, valid_set] + ([test_set] if test_set else []), misc)
@@ -212,7 +225,8 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         rank=distrib.rank(),
         world_size=distrib.world_size(),
     )
-    evaluation = TrackEvaluation(target_map, metric, loss, progress=misc.progress)
+    validation = TrackEvaluation(target_map, [metric], loss, misc.progress)
+    testing = TrackEvaluation(target_map, make_metrics(test.metrics), loss, misc.progress)
     parts = Parts(
         model=model,
         augment=_Augment(augments, cfg.seed),
@@ -224,8 +238,8 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         ),
         ema=Ema(ema, model),
         batches=loader.epoch,
-        validate=lambda model: evaluation(model, valid_set.tracks, "valid"),
-        test=_test(cfg, evaluation, test_set),
+        validate=lambda model: validation(model, valid_set.tracks, "valid"),
+        test=(lambda model: testing(model, test_set.tracks, "test")) if test_set else None,
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
     )
@@ -241,18 +255,16 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         train.batch_size,
         float(segment),
     )
-    options = RunOptions(
-        folder, choose_device(misc.device), misc.checkpoint_steps, misc.progress
-    )
+    options = RunOptions(folder, choose_device(misc.device), misc.checkpoint_steps, misc.progress)
     return Solver(parts, train, options, link)
 
 
-def _test_set(dataset: Any) -> TrackSet | None:
-    """Return the test split, or None where the data has none (a run can do without)."""
-    if not dataset.has_split("test"):
-        logger.warning("The data set has no test split: the best model will not be tested")
+def _test_set(dataset: Any, split: str) -> TrackSet | None:
+    """Return the split to test on, or None where the data has none (a run can do without)."""
+    if not dataset.has_split(split):
+        logger.warning("The data set has no %s split: the best model will not be tested", split)
         return None
-    tracks: TrackSet = dataset.split("test")
+    tracks: TrackSet = dataset.split(split)
     return tracks
 
 
@@ -312,7 +324,9 @@ def load_trained(signature: str) -> TrainedRun:
     state = load_checkpoint(path)
     best = state["best"]
     if best is None:
-        raise DataError(f"{folder}: no epoch of this run is complete yet, so there is no best model")
+        raise DataError(
+            f"{folder}: no epoch of this run is complete yet, so there is no best model"
+        )
     model.load_state_dict(best["state"])
     model.eval()
     provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
@@ -322,7 +336,7 @@ def load_trained(signature: str) -> TrainedRun:
         arch=lock["model"]["name"],
         signature=signature,
         provenance=provenance,
-        scores=_scores(state),
+        scores=_scores(lock, state),
     )
 
 
@@ -340,10 +354,18 @@ def _training_facts(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[s
     }
 
 
-def _scores(state: Mapping[str, Any]) -> dict[str, Any]:
+def _scores(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the scores of the best model: validation of its epoch, and the test."""
-    history = state["history"]
-    scores = {"valid": dict(history[state["best"]["epoch"] - 1]["valid"])}
-    if "test" in history[-1]:
-        scores["test"] = dict(history[-1]["test"])
+    history, best = state["history"], state["best"]
+    stages = {"valid": history[best["epoch"] - 1]["valid"], "test": history[-1].get("test", {})}
+    scores: dict[str, Any] = {}
+    for split, metrics in stages.items():
+        for measure in metrics:
+            by_source = {
+                source: metrics[f"{measure}_{source}"]
+                for source in lock["spec"]["sources"]
+                if f"{measure}_{source}" in metrics
+            }
+            if by_source:
+                scores[f"{measure}/{lock['dset']['name']}/{split}"] = by_source
     return scores

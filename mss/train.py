@@ -25,7 +25,8 @@ class LabMain(HydraMain):
         try:
             check_overrides(argv)
             try:
-                return super().get_xp(argv)
+                xp: XP = super().get_xp(argv)
+                return xp
             except COMPOSITION_ERRORS as error:
                 raise explain(error, self._get_config, argv) from error
         except StemgridError as error:

@@ -37,6 +37,8 @@ BUILTIN: dict[str, dict[str, str]] = {
     "metric": {
         "nsdr": "mss.metrics.energy:NSDR",
         "si_sdr": "mss.metrics.energy:SISDR",
+        "museval": "mss.metrics.museval_backend:Museval",
+        "museval": "mss.metrics.museval_backend:Museval",
     },
     "dataset": {
         "folder": "mss.data.folder:FolderDataset",
@@ -129,7 +131,8 @@ def _message(problem: Any) -> str:
 
 def dump_config(config: Any) -> dict[str, Any]:
     """Return a configuration as plain JSON values; `make_config` reads them back unchanged."""
-    plain: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
+    config_class: Any = type(config)
+    plain: dict[str, Any] = _adapter(config_class).dump_python(config, mode="json")
     return plain
 
 

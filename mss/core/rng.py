@@ -5,6 +5,7 @@ on whichever rank and after whichever restart it is made, so none of them change
 """
 
 import hashlib
+import json
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ def derive_seed(*key: int | str) -> int:
     >>> derive_seed(0, "crop", 1) != derive_seed(0, "crop", 2)
     True
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in key)
+    text = json.dumps(key)  # no two keys share a text: 1 is not "1", ("a", "b") not ("ab",)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

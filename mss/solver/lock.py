@@ -13,6 +13,7 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,7 @@ def provenance(data: Mapping[str, Any]) -> dict[str, Any]:
         dist.metadata["Name"]: dist.version for dist in distributions() if dist.metadata["Name"]
     }
     return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "stemgrid": __version__,
         "source": source_tree_hash(Path(__file__).resolve().parent.parent),
         "python": platform.python_version(),

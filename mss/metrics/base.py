@@ -1,0 +1,149 @@
+"""What a score says of itself, so that no two definitions share a column."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mss.core import registry
+from mss.core.errors import ConfigError
+
+OverTracks = Literal["mean", "median"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One kind of score.
+
+    Attributes:
+        name: column of a table, key of a results file.
+        unit: of the score.
+        higher_is_better: which way is better. Nothing is ever concluded from the name.
+        definition: what is computed for one track, in one line.
+        citation: where the definition comes from.
+        over_tracks: how the tracks' scores become one number.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    definition: str
+    citation: str
+    over_tracks: OverTracks = "mean"
+
+
+class Metric(ABC):
+    """Scores whole recordings; may give several measures at once. Takes its config alone."""
+
+    Config: ClassVar[type[Any]]
+
+    @property
+    @abstractmethod
+    def measures(self) -> tuple[Measure, ...]:
+        """What the scores say, one for each kind."""
+
+    @abstractmethod
+    def score(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
+        """Compare references and estimates [S, C, T] at `samplerate` Hz.
+
+        Returns:
+            [S] float64 by the measure's name; NaN where the measure is not defined, as for a silent
+            reference.
+        """
+
+
+class SingleMetric(Metric):
+    """A metric of one measure; calling it returns the scores themselves."""
+
+    @property
+    @abstractmethod
+    def measure(self) -> Measure:
+        """What the scores say."""
+
+    @abstractmethod
+    def __call__(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Tensor:
+        """Return [S] float64 for references and estimates [S, C, T]."""
+
+    def score(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
+        return {self.measure.name: self(reference, estimate, samplerate)}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        return (self.measure,)
+
+    @property
+    def name(self) -> str:
+        """Name of the measure."""
+        return self.measure.name
+
+    @property
+    def unit(self) -> str:
+        """Unit of the scores."""
+        return self.measure.unit
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way is better."""
+        return self.measure.higher_is_better
+
+    @property
+    def citation(self) -> str:
+        """Where the definition comes from."""
+        return self.measure.citation
+
+
+class FramewiseMetric(Metric):
+    """A metric of short frames; its score is the median of those in which it is defined."""
+
+    @abstractmethod
+    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
+        """Return [S, frames] float64 by the measure's name, for audio [S, C, T].
+
+        A frame that can't be scored is NaN for every source and measure.
+        """
+
+    def score(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
+        return median_of_frames(self.frames(reference, estimate, samplerate))
+
+
+def median_of_frames(frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the median [S] over the frames of each [S, frames] that are not NaN.
+
+    The mean of the middle two of an even number, as museval's own aggregation has it; NaN where no
+    frame is left.
+    """
+    return {name: _median_of_defined(values) for name, values in frames.items()}
+
+
+def defined_frames(frames: Mapping[str, Tensor]) -> Tensor:
+    """Return [frames] bool: where every measure of every source is defined."""
+    undefined = torch.stack([values.isnan().any(dim=0) for values in frames.values()])
+    return ~undefined.any(dim=0)
+
+
+def _median_of_defined(values: Tensor) -> Tensor:
+    kept = values[:, ~values.isnan().any(dim=0)]
+    if kept.shape[-1] == 0:
+        return values.new_full(values.shape[:1], torch.nan)
+    # not torch's median, which is the lower of the middle two
+    return torch.from_numpy(np.median(kept.numpy(), axis=-1))
+
+
+def make_metrics(values: Mapping[str, Mapping[str, Any] | None]) -> tuple[Metric, ...]:
+    """Build the metrics of ``{name: keys}`` (the yaml's `test.metrics`), in the mapping's order.
+
+    Raises:
+        ConfigError: none at all, an unknown metric, or a key or value that is wrong.
+    """
+    if not values:
+        raise ConfigError("test.metrics: names no metric; add one, such as +test.metrics.nsdr={}")
+    return tuple(
+        registry.build("metric", {**(keys or {}), "name": name}, where=f"test.metrics.{name}")
+        for name, keys in values.items()
+    )

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from mss.core.stft import Stft
+
+
+def wave(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+def test_frames_are_windowed_transforms(normalized: bool) -> None:
+    stft = Stft(64, 16, normalized=normalized)
+    x = wave(2, 200)
+    spec = stft(x)
+    assert spec.shape == (2, stft.bins, stft.frames(200)) == (2, 33, 13)
+
+    padded = np.pad(x.numpy(), ((0, 0), (32, 32)), mode="reflect")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64)
+    for n in range(13):
+        expected = np.fft.rfft(padded[:, n * 16 : n * 16 + 64] * window)
+        expected /= 8 if normalized else 1
+        np.testing.assert_allclose(spec[..., n].numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 1000])
+def test_inverse_restores_any_length(length: int) -> None:
+    stft = Stft(64, 16)
+    x = wave(2, 3, length)
+    torch.testing.assert_close(stft.inverse(stft(x), length), x, atol=1e-6, rtol=0)
+
+
+def test_without_centre_frames_start_at_the_first_sample() -> None:
+    stft = Stft(64, 16, center=False)
+    x = wave(128)
+    spec = stft(x)
+    assert spec.shape[-1] == stft.frames(128) == 5
+    centred = Stft(64, 16)(x)
+    torch.testing.assert_close(spec, centred[..., 2:7])
+
+
+def test_half_precision_is_cast_up_and_autocast_is_left() -> None:
+    stft = Stft(64, 16)
+    x = wave(2, 200)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        spec = stft(x.bfloat16())
+        back = stft.inverse(spec, 200)
+    assert spec.dtype == torch.complex64
+    assert back.dtype == torch.float32
+    torch.testing.assert_close(back, x.bfloat16().float(), atol=1e-6, rtol=0)
+
+
+def test_double_stays_double() -> None:
+    stft = Stft(64, 16)
+    x = wave(2, 200).double()
+    assert stft(x).dtype == torch.complex128
+    torch.testing.assert_close(stft.inverse(stft(x), 200), x, atol=1e-14, rtol=0)
+
+
+def test_the_window_is_no_part_of_a_checkpoint() -> None:
+    assert not Stft(64, 16).state_dict()

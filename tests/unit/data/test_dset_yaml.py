@@ -1,0 +1,30 @@
+"""The yaml files of group dset and the classes they configure."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mss.core.registry import BUILTIN, make_config, resolve
+
+GROUP = Path(__file__).resolve().parents[3] / "conf" / "dset"
+FILES = sorted(GROUP.glob("*.yaml"))
+
+
+def test_every_data_set_has_a_file() -> None:
+    kinds = {yaml.safe_load(path.read_text())["kind"] for path in FILES}
+    assert kinds == set(BUILTIN["dataset"])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_files_hold_every_key_with_its_default(path: Path) -> None:
+    """Every key can be overridden, and a data set built in Python is the one that yaml means."""
+    values = yaml.safe_load(path.read_text())
+    kind, name = values.pop("kind"), values.pop("name")
+    config_class = resolve("dataset", kind).Config
+    assert name == path.stem
+    assert set(values) == {field.name for field in dataclasses.fields(config_class)}
+    config = make_config(config_class, values, "dset")
+    changed = {"size": "tiny"} if path.stem == "demo_tiny" else {}
+    assert config == config_class(**changed)

@@ -1,0 +1,201 @@
+"""Aggregation, files and tables."""
+
+import json
+import math
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mss
+from mss.core.errors import ConfigError, DataError
+from mss.core.targets import TargetMap
+from mss.core.types import InferenceDefaults
+from mss.eval.evaluate import FrameCount, Silence, TrackResult
+from mss.eval.results import Protocol, ResultsFolder, System, plain_numbers
+from mss.eval.summary import summarise
+from mss.eval.table import render_summary
+from mss.metrics.energy import NSDR
+from mss.metrics.museval_backend import Museval
+
+NAN = math.nan
+NSDR_MEASURE = NSDR().measure
+SDR_MEASURE = Museval().measures[0]
+SYSTEM = System("toy-1a2b", InferenceDefaults(Fraction(39, 5)))
+PROTOCOL = Protocol(
+    dataset="demo",
+    split="test",
+    fingerprint="ab" * 32,
+    samplerate=44100,
+    channels=2,
+    targets=TargetMap(("bass", "vocals"), (("bass",), ("vocals",))),
+    measures=(NSDR_MEASURE, SDR_MEASURE),
+)
+
+
+def result(name: str, bass: float, vocals: float, silent: bool = False) -> TrackResult:
+    bass_silence = Silence(True, 20, -40.0) if silent else Silence(False, 0, NAN)
+    scores = {"bass": NAN if silent else bass, "vocals": vocals}
+    framewise = dict.fromkeys(scores, NAN) if silent else scores
+    baseline = {"bass": NAN if silent else -1.0, "vocals": 0.5}
+    return TrackResult(
+        track=name,
+        length=882000,
+        samplerate=44100,
+        recorded_mixture=True,
+        scores={"nsdr": scores, "museval_sdr": framewise},
+        do_nothing={"nsdr": baseline, "museval_sdr": baseline},
+        frames={"museval_sdr": FrameCount(0 if silent else 20, 20)},
+        silence={"bass": bass_silence, "vocals": Silence(False, 2, -60.0)},
+    )
+
+
+RESULTS = (
+    result("a", 1.0, 2.0),
+    result("b", 2.0, 4.0),
+    result("c", 9.0, 6.0),
+    result("d", 7.0, 10.0, silent=True),
+)
+
+
+def test_songs_are_aggregated_as_the_measure_says() -> None:
+    summary = summarise(RESULTS, PROTOCOL.measures, PROTOCOL.targets.sources)
+    nsdr, sdr = summary.measures
+    assert nsdr.sources["bass"].score == 4.0  # the mean of 1, 2, 9: the silent song is left out
+    assert (nsdr.sources["bass"].tracks, nsdr.sources["bass"].undefined) == (3, 1)
+    assert nsdr.sources["bass"].do_nothing == -1.0
+    assert nsdr.sources["bass"].difference == 5.0
+    assert nsdr.sources["vocals"].score == 5.5
+    assert (nsdr.sources["vocals"].tracks, nsdr.sources["vocals"].undefined) == (4, 0)
+    assert nsdr.mean.score == 4.75
+    assert nsdr.mean.difference == 5.0
+    assert sdr.sources["bass"].score == 2.0  # the median of 1, 2, 9
+    assert sdr.sources["vocals"].score == 4.0  # of 2, 4, 6: no frame of the silent song is defined
+    assert summary.silence["bass"].tracks == 1
+    assert summary.silence["bass"].leakage == -40.0
+    assert summary.silence["vocals"].tracks == 0
+    assert (summary.silence["vocals"].leaking_tracks, summary.silence["vocals"].leakage) == (4, -60)
+
+
+def test_a_source_that_is_silent_everywhere_has_no_score() -> None:
+    summary = summarise(RESULTS[3:], [NSDR_MEASURE], PROTOCOL.targets.sources)
+    bass, mean = summary.measures[0].sources["bass"], summary.measures[0].mean
+    assert (bass.score, bass.difference, bass.tracks, bass.undefined) == (None, None, 0, 1)
+    assert mean.score == 10.0  # of the sources that have one
+    text = render_summary(summary, PROTOCOL)
+    assert "0 of 1" in text
+    assert "bass: silent throughout in 1 of 1 songs" in text
+
+
+def test_files(tmp_path: Path) -> None:
+    folder = ResultsFolder(tmp_path, SYSTEM, PROTOCOL)
+    for of_song in RESULTS:
+        folder.write_track(of_song)
+    summary = folder.write_summary(RESULTS)
+    root = tmp_path / "toy-1a2b" / "demo"
+    assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.json")) == [
+        "summary.json",
+        *(f"tracks/{name}.json" for name in "abcd"),
+    ]
+
+    track = strict_json(root / "tracks" / "d.json")
+    assert track["scores"]["nsdr"] == {"bass": None, "vocals": 10.0}
+    assert track["silence"]["bass"] == {"whole": True, "frames": 20, "leakage": -40.0}
+    assert track["frames"]["museval_sdr"] == {"used": 0, "total": 20}
+    assert track["protocols"]["nsdr"] == PROTOCOL.id(NSDR_MEASURE)
+
+    written = strict_json(root / "summary.json")
+    assert written["scores"]["nsdr"]["sources"]["bass"] == {
+        "score": 4.0,
+        "do_nothing": -1.0,
+        "difference": 5.0,
+        "tracks": 3,
+        "undefined": 1,
+    }
+    assert written["tracks"] == ["a", "b", "c", "d"]
+    assert written["system"] == {
+        "name": "toy-1a2b",
+        "stemgrid": mss.__version__,
+        "inference": {
+            "segment": "39/5",
+            "overlap": 0.25,
+            "window": "triangle",
+            "normalise": "none",
+        },
+        "batch_size": 1,
+        "shifts": 0,
+        "seed": 0,
+    }
+    measure = written["protocol"]["measures"]["nsdr"]
+    assert measure["id"] == PROTOCOL.id(NSDR_MEASURE)
+    assert measure["over_tracks"] == "mean"
+    assert "whole song" in measure["definition"]
+    assert written["protocol"]["fingerprint"] == "ab" * 32
+
+    table = folder.index_scores(summary)
+    assert table[PROTOCOL.id(NSDR_MEASURE)] == {"bass": 4.0, "vocals": 5.5, "mean": 4.75}
+    # the same evaluation again is the same file
+    before = (root / "summary.json").read_bytes()
+    ResultsFolder(tmp_path, SYSTEM, PROTOCOL).write_summary(RESULTS)
+    assert (root / "summary.json").read_bytes() == before
+
+
+def strict_json(path: Path) -> Any:
+    """Read JSON that knows no NaN."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_numbers_that_json_has_not() -> None:
+    assert plain_numbers({"a": (NAN, math.inf, -math.inf, 1.5, 2, None, "x")}) == {
+        "a": [None, "inf", "-inf", 1.5, 2, None, "x"]
+    }
+
+
+def test_two_protocols_share_no_id() -> None:
+    others = [
+        replace(PROTOCOL, fingerprint="cd" * 32),
+        replace(PROTOCOL, samplerate=48000),
+        replace(PROTOCOL, channels=1),
+        replace(PROTOCOL, split="valid"),
+        replace(PROTOCOL, targets=TargetMap(("bass", "vocals"), (("bass", "drums"), ("vocals",)))),
+    ]
+    ids = [protocol.id(NSDR_MEASURE) for protocol in (PROTOCOL, *others)]
+    ids.append(PROTOCOL.id(replace(NSDR_MEASURE, definition="another eps")))
+    ids.append(PROTOCOL.id(replace(NSDR_MEASURE, over_tracks="median")))
+    ids.append(PROTOCOL.id(SDR_MEASURE))
+    assert len(set(ids)) == len(ids)
+    assert ids[0].startswith("nsdr/demo/test@")
+    swapped = replace(PROTOCOL, targets=TargetMap(("vocals", "bass"), (("vocals",), ("bass",))))
+    assert swapped.id(NSDR_MEASURE) == ids[0]  # an order is no other protocol
+
+
+def test_results_on_other_data_are_not_overwritten(tmp_path: Path) -> None:
+    ResultsFolder(tmp_path, SYSTEM, PROTOCOL).write_summary(RESULTS)
+    with pytest.raises(ConfigError, match=r"summary\.json: holds the results on other songs"):
+        ResultsFolder(tmp_path, SYSTEM, replace(PROTOCOL, fingerprint="cd" * 32))
+    (tmp_path / "toy-1a2b" / "demo" / "summary.json").write_text("[]")
+    with pytest.raises(DataError, match="not a summary"):
+        ResultsFolder(tmp_path, SYSTEM, PROTOCOL)
+
+
+def test_table() -> None:
+    text = render_summary(summarise(RESULTS, PROTOCOL.measures, PROTOCOL.targets.sources), PROTOCOL)
+    nsdr, sdr, silent, note = text.split("\n\n")
+    assert PROTOCOL.id(NSDR_MEASURE) in nsdr.splitlines()[0]
+    assert "mean over songs, higher is better" in nsdr
+    rows = [line.split() for line in nsdr.splitlines()[2:]]
+    assert rows == [
+        ["bass", "4.00", "-1.00", "+5.00", "3", "of", "4"],
+        ["vocals", "5.50", "0.50", "+5.00", "4"],
+        ["mean", "4.75", "-0.25", "+5.00", "3", "of", "4"],
+    ]
+    assert "median over songs" in sdr
+    assert silent.startswith("bass: silent throughout in 1 of 4 songs")
+    assert "leakage -40.00 dB" in silent
+    assert "best constant gain" in note
