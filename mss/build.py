@@ -5,6 +5,7 @@ Everything else takes typed arguments, so nothing but this file knows the layout
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import random
@@ -197,6 +198,7 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
     valid: ValidConfig = _typed(cfg, "valid", ValidConfig)
     ema: EmaConfig = _typed(cfg, "ema", EmaConfig)
+    device = choose_device(misc.device)
     test = build_test(cfg)
     metric = registry.build("metric", {"name": valid.metric}, where="valid.metric")
 
@@ -224,6 +226,7 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         num_workers=misc.workers,
         rank=distrib.rank(),
         world_size=distrib.world_size(),
+        pin_memory=device.type == "cuda",
     )
     validation = TrackEvaluation(target_map, [metric], loss, misc.progress)
     testing = TrackEvaluation(target_map, make_metrics(test.metrics), loss, misc.progress)
@@ -255,7 +258,7 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         train.batch_size,
         float(segment),
     )
-    options = RunOptions(folder, choose_device(misc.device), misc.checkpoint_steps, misc.progress)
+    options = RunOptions(folder, device, misc.checkpoint_steps, misc.progress)
     return Solver(parts, train, options, link)
 
 
@@ -273,9 +276,9 @@ def _lock(
 ) -> None:
     values = locked_values(cfg)
     values["spec"] = registry.dump_config(spec)
-    train_fingerprint = sets[0].fingerprint
+    fingerprint = hashlib.sha256("\n".join(t.fingerprint for t in sets).encode()).hexdigest()
     if distrib.is_main():
-        check_lock(folder, values, train_fingerprint, misc.accept_changes)
+        check_lock(folder, values, fingerprint, misc.accept_changes)
         write_provenance(folder, {tracks.split: tracks.manifest() for tracks in sets})
 
 

@@ -22,6 +22,8 @@ def test_files_hold_every_key_with_its_default(path: Path) -> None:
     """Every key can be overridden, and a data set built in Python is the one that yaml means."""
     values = yaml.safe_load(path.read_text())
     kind, name = values.pop("kind"), values.pop("name")
+    if str(values["root"]).startswith("${cluster."):
+        values["root"] = None  # what conf/cluster/local.yaml says
     config_class = resolve("dataset", kind).Config
     assert name == path.stem
     assert set(values) == {field.name for field in dataclasses.fields(config_class)}

@@ -132,3 +132,10 @@ def test_a_missing_package_is_named_with_the_remedy(
     render.soundfont_bytes.cache_clear()
     with pytest.raises(ConfigError, match=rf'{package} is not installed.*"stemgrid\[train\]"'):
         render.require_renderer()
+
+
+def test_songs_carry_no_constant_offset():
+    """Below 1e-3 of the deviation; the soundfont's samples alone leave up to 0.1."""
+    waves = render.render_song(compose(0, "train", 0, 4))
+    for name, wave in waves.items():
+        assert abs(wave.mean()) < 1e-3 * wave.std() + 0.5, name
