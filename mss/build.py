@@ -33,7 +33,7 @@ from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain
 from mss.distill.references import References
 from mss.eval.evaluate import EvaluationConfig
-from mss.metrics.base import make_metrics
+from mss.metrics.base import SingleMetric, make_metrics
 from mss.solver.checkpoint import checkpoint_path, load_checkpoint
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import TrackEvaluation
@@ -200,7 +200,7 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     ema: EmaConfig = _typed(cfg, "ema", EmaConfig)
     device = choose_device(misc.device)
     test = build_test(cfg)
-    metric = registry.build("metric", {"name": valid.metric}, where="valid.metric")
+    metric = _validation_metric(valid)
 
     dataset = build_dataset(cfg)
     train_set, valid_set = dataset.split("train"), dataset.split("valid")
@@ -211,6 +211,7 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
 
     model = build_model(cfg, spec)
     augments = build_augments(cfg, spec)
+    _check_batch(train, augments)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
     optim = registry.build("optim", _plain(cfg, "optim"), model.parameters())
     segment = train.segment or model.segment
@@ -260,6 +261,26 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     )
     options = RunOptions(folder, device, misc.checkpoint_steps, misc.progress)
     return Solver(parts, train, options, link)
+
+
+def _validation_metric(config: ValidConfig) -> SingleMetric:
+    metric = registry.build("metric", {"name": config.metric}, where="valid.metric")
+    if not isinstance(metric, SingleMetric):
+        names = ", ".join(measure.name for measure in metric.measures)
+        raise ConfigError(
+            f"valid.metric: {config.metric} gives several scores ({names}); "
+            "the best model is chosen by one, such as nsdr"
+        )
+    return metric
+
+
+def _check_batch(train: TrainConfig, augments: BatchAugments) -> None:
+    share, multiple = train.batch_size // distrib.world_size(), augments.batch_multiple
+    if share % multiple:
+        raise ConfigError(
+            f"train.batch_size: {share} segments a process are no multiple of {multiple}, which "
+            "augment.batch.remix.group_size asks for; change one of them"
+        )
 
 
 def _test_set(dataset: Any, split: str) -> TrackSet | None:

@@ -3,15 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mss.core.errors import ConfigError, StemgridError
-from mss.core.targets import TargetMap
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from mss.core.targets import TargetMap
     from mss.data.tracks import TrackSet
     from mss.release.repo import Release
 
@@ -49,7 +50,7 @@ def evaluate_release(
     from mss.eval.evaluate import EvaluationConfig, evaluate_tracks
     from mss.eval.results import Protocol, ResultsFolder, System
     from mss.eval.separation import recording_separator
-    from mss.eval.table import render_summary
+    from mss.eval.table import plural, render_summary
     from mss.infer.bag import bag_chunk_fn
     from mss.metrics.base import make_metrics
     from mss.release.repo import BagEntry, Repo
@@ -92,11 +93,11 @@ def evaluate_release(
     summary = folder.write_summary(results)
     if record:
         repo.add_scores(release.name, folder.index_scores(summary))
-    head = f"{release.name} on {len(results)} songs of {tracks.name} ({tracks.split})"
+    head = f"{release.name} on {plural(len(results), 'song')} of {tracks.name} ({tracks.split})"
     return f"{head}\n\n{render_summary(summary, protocol)}\n\nResults: {folder.path}"
 
 
-def match_sources(targets: TargetMap, release: "Release", tracks: "TrackSet") -> TargetMap:
+def match_sources(targets: "TargetMap", release: "Release", tracks: "TrackSet") -> "TargetMap":
     """Return the rows of `targets` that the model gives, in the order of its sources.
 
     Raises:
@@ -112,7 +113,7 @@ def match_sources(targets: TargetMap, release: "Release", tracks: "TrackSet") ->
             f" {' and '.join(missing)}; give targets=CHOICE (see conf/targets) or {give}"
         )
     sources = release.spec.sources
-    return TargetMap(sources, tuple(rows[source] for source in sources))
+    return replace(targets, sources=sources, stems=tuple(rows[source] for source in sources))
 
 
 def _plain(group: "DictConfig") -> dict[str, Any]:

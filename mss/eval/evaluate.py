@@ -70,7 +70,8 @@ class TrackResult:
         samplerate: Hz.
         recorded_mixture: the mixture was read from its file; it is the sum of the stems otherwise.
         scores: by measure, then by source.
-        do_nothing: what the mixture itself scores, at its best constant gain for each source.
+        do_nothing: what the mixture itself scores, at its best constant gain for each source;
+            of the measures in which that is a bar to beat.
         frames: of the framewise measures.
         silence: by source.
     """
@@ -138,13 +139,19 @@ def evaluate_track(
         )
     scores, frames = _score(metrics, references, estimates, track.samplerate)
     baseline, _ = _score(metrics, references, do_nothing(references, mixture), track.samplerate)
+    with_baseline = {
+        measure.name for metric in metrics for measure in metric.measures if measure.has_baseline
+    }
     return TrackResult(
         track=track.name,
         length=track.length,
         samplerate=track.samplerate,
         recorded_mixture=track.has_mixture,
         scores=_by_source(scores, targets.sources),
-        do_nothing=_by_source(baseline, targets.sources),
+        do_nothing=_by_source(
+            {name: values for name, values in baseline.items() if name in with_baseline},
+            targets.sources,
+        ),
         frames=frames,
         silence=_silence(references, estimates, mixture, track.samplerate, targets.sources),
     )

@@ -17,7 +17,7 @@ from mss.core.files import write_json_atomic
 from mss.core.targets import TargetMap
 from mss.core.types import InferenceDefaults
 from mss.eval.evaluate import TrackResult
-from mss.eval.summary import MeasureSummary, SourceScore, Summary, summarise
+from mss.eval.summary import MeanScore, MeasureSummary, SourceScore, Summary, summarise
 from mss.metrics.base import Measure
 
 SCHEMA = 1
@@ -206,8 +206,9 @@ def _measure_to_json(summary: MeasureSummary) -> dict[str, Any]:
     return {
         "sources": {source: _score_to_json(row) for source, row in summary.sources.items()},
         "mean": _score_to_json(summary.mean),
+        "frames": None if summary.frames is None else asdict(summary.frames),
     }
 
 
-def _score_to_json(row: SourceScore) -> dict[str, Any]:
+def _score_to_json(row: SourceScore | MeanScore) -> dict[str, Any]:
     return {**asdict(row), "difference": row.difference}

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mss.eval.evaluate import TrackResult
+from mss.eval.evaluate import FrameCount, TrackResult
 from mss.metrics.base import Measure, OverTracks
 
 _OVER_TRACKS: dict[OverTracks, Callable[[Sequence[float]], float]] = {
@@ -18,11 +18,12 @@ _OVER_TRACKS: dict[OverTracks, Callable[[Sequence[float]], float]] = {
 
 @dataclass(frozen=True)
 class SourceScore:
-    """One source (or the mean of all) under one measure.
+    """One source under one measure.
 
     Attributes:
         score: over the songs in which it is defined; None where it is in none.
-        do_nothing: that of the mixture at its best constant gain, over the same songs.
+        do_nothing: that of the mixture at its best constant gain, over the same songs; None where
+            the measure has no such bar.
         tracks: songs in which the score is defined.
         undefined: songs in which it is not: a silent reference, or (framewise) no frame in which
             no source is silent.
@@ -36,9 +37,27 @@ class SourceScore:
     @property
     def difference(self) -> float | None:
         """What separating has gained over doing nothing."""
-        if self.score is None or self.do_nothing is None:
-            return None
-        return self.score - self.do_nothing
+        return _difference(self.score, self.do_nothing)
+
+
+@dataclass(frozen=True)
+class MeanScore:
+    """The mean of the sources under one measure.
+
+    Attributes:
+        score: None where no source has one.
+        do_nothing: that of the mixture, over the same sources.
+        sources: how many have a score and so count.
+    """
+
+    score: float | None
+    do_nothing: float | None
+    sources: int
+
+    @property
+    def difference(self) -> float | None:
+        """What separating has gained over doing nothing."""
+        return _difference(self.score, self.do_nothing)
 
 
 @dataclass(frozen=True)
@@ -48,12 +67,14 @@ class MeasureSummary:
     Attributes:
         measure: what the numbers say.
         sources: by source.
-        mean: over the sources that have a score; its `tracks` are those of the source with fewest.
+        mean: of the sources that have a score.
+        frames: of all songs together, where the measure is a framewise one.
     """
 
     measure: Measure
     sources: Mapping[str, SourceScore]
-    mean: SourceScore
+    mean: MeanScore
+    frames: FrameCount | None = None
 
 
 @dataclass(frozen=True)
@@ -98,24 +119,25 @@ def _summarise_measure(
     rows: dict[str, SourceScore] = {}
     for source in sources:
         scored = [
-            (result.scores[measure.name][source], result.do_nothing[measure.name][source])
-            for result in results
-            if not math.isnan(result.scores[measure.name][source])
+            result for result in results if not math.isnan(result.scores[measure.name][source])
         ]
-        baseline = [value for _, value in scored if not math.isnan(value)]
+        scores = [result.scores[measure.name][source] for result in scored]
+        baseline = [_baseline(result, measure, source) for result in scored]
+        baseline = [value for value in baseline if not math.isnan(value)]
         rows[source] = SourceScore(
-            score=over_tracks([score for score, _ in scored]) if scored else None,
+            score=over_tracks(scores) if scores else None,
             do_nothing=over_tracks(baseline) if baseline else None,
             tracks=len(scored),
             undefined=len(results) - len(scored),
         )
-    mean = SourceScore(
-        score=_mean_of_known([row.score for row in rows.values()]),
-        do_nothing=_mean_of_known([row.do_nothing for row in rows.values()]),
-        tracks=min(row.tracks for row in rows.values()),
-        undefined=max(row.undefined for row in rows.values()),
-    )
-    return MeasureSummary(measure, rows, mean)
+    counts = [result.frames[measure.name] for result in results if measure.name in result.frames]
+    frames = FrameCount(sum(c.used for c in counts), sum(c.total for c in counts))
+    return MeasureSummary(measure, rows, _mean([*rows.values()]), frames if counts else None)
+
+
+def _baseline(result: TrackResult, measure: Measure, source: str) -> float:
+    """Return what doing nothing scores; NaN where that is no bar or not defined."""
+    return result.do_nothing.get(measure.name, {}).get(source, math.nan)
 
 
 def _summarise_silence(results: Sequence[TrackResult], source: str) -> SilenceSummary:
@@ -128,6 +150,20 @@ def _summarise_silence(results: Sequence[TrackResult], source: str) -> SilenceSu
     )
 
 
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
+def _difference(score: float | None, do_nothing: float | None) -> float | None:
+    return None if score is None or do_nothing is None else score - do_nothing
+
+
+def _mean(rows: Sequence[SourceScore]) -> MeanScore:
+    scored = [row for row in rows if row.score is not None]
+    return MeanScore(
+        score=_mean_of_all([row.score for row in scored]),
+        do_nothing=_mean_of_all([row.do_nothing for row in scored]),
+        sources=len(scored),
+    )
+
+
+def _mean_of_all(values: Sequence[float | None]) -> float | None:
+    """Return the mean; None where a value is missing, so that two means have the same members."""
     known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+    return statistics.fmean(known) if known and len(known) == len(values) else None

@@ -28,6 +28,8 @@ class Measure:
         definition: what is computed for one track, in one line.
         citation: where the definition comes from.
         over_tracks: how the tracks' scores become one number.
+        has_baseline: what doing nothing scores is a bar to beat. It is none for a measure that
+            looks at artefacts only, of which the mixture has none.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Measure:
     definition: str
     citation: str
     over_tracks: OverTracks = "mean"
+    has_baseline: bool = True
 
 
 class Metric(ABC):

@@ -71,6 +71,7 @@ class Museval(FramewiseMetric):
                 ),
                 citation="Stoter, Liutkus and Ito, SiSEC 2018, LVA/ICA 2018, arXiv 1804.06267",
                 over_tracks="median",
+                has_baseline=name in ("museval_sdr", "museval_sir"),
             )
             for name, meaning in _MEANING.items()
         )

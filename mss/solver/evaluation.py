@@ -14,6 +14,7 @@ from mss.core.normalise import file_normalisation
 from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import Estimate, Target, Track
+from mss.eval.evaluate import read_mixture
 from mss.infer.separate import model_chunk_fn, separate
 from mss.metrics.base import Measure, Metric
 from mss.solver.errors import TrainingError
@@ -81,7 +82,7 @@ class TrackEvaluation:
 
     def _score(self, model: Separator, track: Track) -> tuple[float, dict[str, Tensor]]:
         """Return the loss and each measure of each source [S] for one song."""
-        mixture = track.read("mixture")  # [C, T]
+        mixture = read_mixture(track)  # [C, T]
         stems = torch.stack([track.read(stem) for stem in self.targets.all_stems])
         references = self.targets.sum_stems(stems, self.targets.all_stems)  # [S, C, T]
         device = next(model.parameters()).device

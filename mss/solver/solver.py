@@ -7,6 +7,7 @@ no architecture and no distillation method.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -215,7 +216,9 @@ class Solver:
         self.parts.ema.on_step(self.model)
 
         parts = {f"loss_{name}": part.item() for name, part in loss.parts.items()}
-        self.running.update({"loss": value, "grad_norm": norm.item(), **parts})
+        # a part is NaN where nothing in the batch is known of its source; the total was checked
+        known = {name: part for name, part in parts.items() if not math.isnan(part)}
+        self.running.update({"loss": value, "grad_norm": norm.item(), **known})
         self.step += 1
         return {"loss": f"{self.running.means()['loss']:.4f}"}
 

@@ -79,14 +79,23 @@ def test_songs_are_aggregated_as_the_measure_says() -> None:
     assert (summary.silence["vocals"].leaking_tracks, summary.silence["vocals"].leakage) == (4, -60)
 
 
+def test_a_measure_without_a_bar_to_beat() -> None:
+    without = [replace(of_song, do_nothing={}) for of_song in RESULTS]
+    summary = summarise(without, [NSDR_MEASURE], PROTOCOL.targets.sources).measures[0]
+    assert summary.sources["vocals"].score == 5.5
+    assert (summary.sources["vocals"].do_nothing, summary.mean.difference) == (None, None)
+
+
 def test_a_source_that_is_silent_everywhere_has_no_score() -> None:
     summary = summarise(RESULTS[3:], [NSDR_MEASURE], PROTOCOL.targets.sources)
     bass, mean = summary.measures[0].sources["bass"], summary.measures[0].mean
     assert (bass.score, bass.difference, bass.tracks, bass.undefined) == (None, None, 0, 1)
-    assert mean.score == 10.0  # of the sources that have one
+    # of the sources that have one
+    assert (mean.score, mean.do_nothing, mean.sources) == (10.0, 0.5, 1)
     text = render_summary(summary, PROTOCOL)
     assert "0 of 1" in text
-    assert "bass: silent throughout in 1 of 1 songs" in text
+    assert "mean of 1 sources  10.00        0.50       +9.50" in text
+    assert "bass: silent throughout in 1 of 1 song, where it has no score" in text
 
 
 def test_files(tmp_path: Path) -> None:
@@ -114,6 +123,8 @@ def test_files(tmp_path: Path) -> None:
         "tracks": 3,
         "undefined": 1,
     }
+    assert written["scores"]["nsdr"]["frames"] is None
+    assert written["scores"]["museval_sdr"]["frames"] == {"used": 60, "total": 80}
     assert written["tracks"] == ["a", "b", "c", "d"]
     assert written["system"] == {
         "name": "toy-1a2b",
@@ -193,9 +204,11 @@ def test_table() -> None:
     assert rows == [
         ["bass", "4.00", "-1.00", "+5.00", "3", "of", "4"],
         ["vocals", "5.50", "0.50", "+5.00", "4"],
-        ["mean", "4.75", "-0.25", "+5.00", "3", "of", "4"],
+        ["mean", "4.75", "-0.25", "+5.00"],
     ]
     assert "median over songs" in sdr
+    assert sdr.splitlines()[1].startswith("without 20 of 80 frames")
+    assert "frames" not in nsdr
     assert silent.startswith("bass: silent throughout in 1 of 4 songs")
     assert "leakage -40.00 dB" in silent
     assert "best constant gain" in note
