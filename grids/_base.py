@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import treetable as tt
-from dora import Explorer
+from dora.explore import Explorer
 
 
 class SeparationExplorer(Explorer):

@@ -1,6 +1,6 @@
 """Does every part of the lab work together? Two tiny models, two short epochs each."""
 
-from dora import Launcher
+from dora.explore import Launcher
 
 from grids._base import SeparationExplorer
 

@@ -354,6 +354,11 @@ def load_trained(signature: str) -> TrainedRun:
     model.load_state_dict(best["state"])
     model.eval()
     provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    # the hashes of every file stay in the run's folder; the set's fingerprint covers them
+    provenance["data"] = {
+        split: {**manifest, "tracks": sorted(manifest["tracks"])}
+        for split, manifest in provenance["data"].items()
+    }
     provenance["training"] = _training_facts(lock, state)
     return TrainedRun(
         model=model,

@@ -88,11 +88,8 @@ def demo(preset: Preset) -> None:
     timings.run(
         "export", [sys.executable, "-m", "tools.export", signature, "-o", str(REPO), "--default"]
     )
-    timings.run(
-        "test",
-        [sys.executable, "-m", "tools.test_pretrained", "--repo", str(REPO), "-n", signature]
-        + ["-o", str(OUT / "results"), f"dset={preset.dset}"],
-    )
+    score = [sys.executable, "-m", "tools.test_pretrained", "--repo", str(REPO), "-n", signature]
+    timings.run("test", [*score, "-o", str(OUT / "results"), f"dset={preset.dset}"])
     mp3 = _write_mp3(song)
     timings.run("separate", ["stemgrid", "separate", str(mp3), "-o", str(OUT / "separated")])
     text = report(signature, timings)

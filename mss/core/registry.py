@@ -38,7 +38,6 @@ BUILTIN: dict[str, dict[str, str]] = {
         "nsdr": "mss.metrics.energy:NSDR",
         "si_sdr": "mss.metrics.energy:SISDR",
         "museval": "mss.metrics.museval_backend:Museval",
-        "museval": "mss.metrics.museval_backend:Museval",
     },
     "dataset": {
         "folder": "mss.data.folder:FolderDataset",

@@ -145,7 +145,7 @@ def make_metrics(values: Mapping[str, Mapping[str, Any] | None]) -> tuple[Metric
         ConfigError: none at all, an unknown metric, or a key or value that is wrong.
     """
     if not values:
-        raise ConfigError("test.metrics: names no metric; add one, such as +test.metrics.nsdr={}")
+        raise ConfigError("test.metrics: names no metric; take test=fast or test=museval")
     return tuple(
         registry.build("metric", {**(keys or {}), "name": name}, where=f"test.metrics.{name}")
         for name, keys in values.items()

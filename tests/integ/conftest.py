@@ -1,4 +1,4 @@
-"""A copy of the lab for runs that must not touch the clone, and short ways to start its commands."""
+"""A copy of the lab for runs that must not touch the clone, and its commands."""
 
 import os
 import shutil

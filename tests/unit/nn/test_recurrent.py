@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from mss.nn.recurrent import SpanBLSTM
+
+
+def plain(layer: SpanBLSTM, x: torch.Tensor) -> torch.Tensor:
+    """The layer without its residual connection on one span [C, T]."""
+    y: torch.Tensor = layer.linear(layer.lstm(x.t()[:, None])[0])
+    return y[:, 0].t()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 8])
+def test_short_sequences_are_run_whole(steps: int) -> None:
+    torch.manual_seed(0)
+    layer = SpanBLSTM(3, span=8)
+    x = torch.randn(2, 3, steps)
+    expected = torch.stack([item + plain(layer, item) for item in x])
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("steps", [9, 12, 16, 17, 31])
+def test_each_step_comes_from_the_span_it_is_most_central_in(steps: int) -> None:
+    torch.manual_seed(0)
+    layer = SpanBLSTM(3, span=8)
+    x = torch.randn(2, 3, steps)
+    expected = torch.empty_like(x)
+    for item in range(2):
+        padded = torch.cat([x[item], torch.zeros(3, 8)], dim=-1)
+        for step in range(steps):
+            # spans start every 4 steps; the inner half of span k is steps 4k + 2 .. 4k + 5
+            start = max(0, (step - 2) // 4 * 4)
+            y = plain(layer, padded[:, start : start + 8])
+            expected[item, :, step] = x[item, :, step] + y[:, step - start]
+    torch.testing.assert_close(layer(x), expected)
+
+
+def test_without_a_span_the_sequence_is_never_split() -> None:
+    torch.manual_seed(0)
+    layer = SpanBLSTM(3, span=None)
+    x = torch.randn(1, 3, 300)
+    torch.testing.assert_close(layer(x)[0], x[0] + plain(layer, x[0]))
