@@ -9,7 +9,7 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TESTENV) $(BIN)/python -m pytest --durations=20
 XDIST := -n 2 --dist loadfile
 
-.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel-test clean
+.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel wheel-test clean
 
 install: $(STAMP)
 
@@ -53,6 +53,10 @@ types: $(STAMP)
 
 contracts: $(STAMP)
 	$(BIN)/lint-imports
+
+wheel: $(STAMP)
+	rm -rf build
+	$(BIN)/python -m build --wheel --no-isolation -o dist .
 
 # The wheel, installed in an environment of its own outside the clone, separates a file there.
 wheel-test: $(STAMP)

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
 
 from mss.augment.batch import AugmentKey
 from mss.augment.chain import BatchAugments, make_batch_augments
+from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
@@ -37,7 +37,7 @@ from mss.metrics.base import SingleMetric, make_metrics
 from mss.solver.checkpoint import checkpoint_path, load_checkpoint
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import TrackEvaluation
-from mss.solver.lock import LOCK, PROVENANCE, check_lock, write_provenance
+from mss.solver.lock import LOCK, PROVENANCE, check_lock, write_lock, write_provenance
 from mss.solver.solver import Link, Parts, RunOptions, Solver, TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -113,12 +113,15 @@ def choose_device(name: str) -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError as error:
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("models do not run on it")
+        torch.empty(1, device=device)
+    # torch built without CUDA asserts instead of raising a RuntimeError
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"misc.device: {name!r} is none; use auto, cpu, cuda or cuda:1"
+            f"misc.device: {name!r} can't be used ({reason}); use auto, cpu, cuda, cuda:1 or mps"
         ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"misc.device: {name!r}, but torch sees no CUDA GPU; use auto or cpu")
     return device
 
 
@@ -127,9 +130,12 @@ def prepare_process(cfg: DictConfig) -> None:
     misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
     if misc.threads:
         torch.set_num_threads(misc.threads)
-    random.seed(cfg.seed)
-    np.random.seed(cfg.seed % 2**32)
-    torch.manual_seed(cfg.seed)
+    seed = cfg.seed
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: {seed!r} is no whole number from 0 to 2**32 - 1")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 # -- data and model ----------------------------------------------------------------------------
@@ -207,7 +213,8 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     test_set = _test_set(dataset, test.split)
     target_map = build_target_map(cfg, train_set.stems)
     spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
-    _lock(cfg, folder, spec, [train_set, valid_set] + ([test_set] if test_set else []), misc)
+    lock = _RunLock(cfg, folder, spec, [train_set, valid_set] + ([test_set] if test_set else []))
+    lock.check(misc.accept_changes)
 
     model = build_model(cfg, spec)
     augments = build_augments(cfg, spec)
@@ -229,8 +236,10 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         world_size=distrib.world_size(),
         pin_memory=device.type == "cuda",
     )
-    validation = TrackEvaluation(target_map, [metric], loss, misc.progress)
-    testing = TrackEvaluation(target_map, make_metrics(test.metrics), loss, misc.progress)
+    validation = TrackEvaluation(target_map, [metric], loss, test.batch_size, misc.progress)
+    testing = TrackEvaluation(
+        target_map, make_metrics(test.metrics), loss, test.batch_size, misc.progress
+    )
     parts = Parts(
         model=model,
         augment=_Augment(augments, cfg.seed),
@@ -260,7 +269,11 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         float(segment),
     )
     options = RunOptions(folder, device, misc.checkpoint_steps, misc.progress)
-    return Solver(parts, train, options, link)
+    solver = Solver(parts, train, options, link)
+    solver.resume()
+    # last, so that a start that failed leaves nothing to compare the mended one with
+    lock.write()
+    return solver
 
 
 def _validation_metric(config: ValidConfig) -> SingleMetric:
@@ -292,15 +305,32 @@ def _test_set(dataset: Any, split: str) -> TrackSet | None:
     return tracks
 
 
-def _lock(
-    cfg: DictConfig, folder: Path, spec: AudioSpec, sets: list[TrackSet], misc: MiscConfig
-) -> None:
-    values = locked_values(cfg)
-    values["spec"] = registry.dump_config(spec)
-    fingerprint = hashlib.sha256("\n".join(t.fingerprint for t in sets).encode()).hexdigest()
-    if distrib.is_main():
-        check_lock(folder, values, fingerprint, misc.accept_changes)
-        write_provenance(folder, {tracks.split: tracks.manifest() for tracks in sets})
+class _RunLock:
+    """What a run is locked to: its configuration, audio format and data."""
+
+    def __init__(
+        self, cfg: DictConfig, folder: Path, spec: AudioSpec, sets: list[TrackSet]
+    ) -> None:
+        self.folder = folder
+        self.sets = sets
+        self.values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
+        joined = "\n".join(tracks.fingerprint for tracks in sets)
+        self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
+
+    def check(self, accept_changes: bool) -> None:
+        check_lock(
+            self.folder,
+            self.values,
+            self.fingerprint,
+            accept_changes,
+            open_mappings=OPEN_MAPPINGS,
+            has_checkpoint=checkpoint_path(self.folder).exists(),
+        )
+
+    def write(self) -> None:
+        if distrib.is_main():
+            write_lock(self.folder, self.values, self.fingerprint)
+            write_provenance(self.folder, {t.split: t.manifest() for t in self.sets})
 
 
 # -- a finished run ----------------------------------------------------------------------------
@@ -342,7 +372,7 @@ def load_trained(signature: str) -> TrainedRun:
     path = checkpoint_path(folder)
     if not path.exists() or not (folder / LOCK).exists():
         raise DataError(f"{folder}: this run has no checkpoint yet; train it first (dora run)")
-    lock = json.loads((folder / LOCK).read_text(encoding="utf-8"))["config"]
+    lock = _read_json(folder / LOCK)["config"]
     spec = registry.make_config(AudioSpec, lock["spec"], "spec")
     model: Separator = registry.build("model", lock["model"], spec)
     state = load_checkpoint(path)
@@ -353,7 +383,7 @@ def load_trained(signature: str) -> TrainedRun:
         )
     model.load_state_dict(best["state"])
     model.eval()
-    provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    provenance = _read_json(folder / PROVENANCE)
     # the hashes of every file stay in the run's folder; the set's fingerprint covers them
     provenance["data"] = {
         split: {**manifest, "tracks": sorted(manifest["tracks"])}
@@ -367,6 +397,14 @@ def load_trained(signature: str) -> TrainedRun:
         provenance=provenance,
         scores=_scores(lock, state),
     )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: this file of the run can't be read ({error})") from error
+    return content
 
 
 def _training_facts(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dora.distrib import get_distrib_spec
 from dora.hydra import HydraMain
 from dora.xp import XP, get_xp
 from omegaconf import DictConfig
 
 from mss import build
 from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
-from mss.core.errors import StemgridError
+from mss.core.errors import ConfigError, StemgridError
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,13 @@ class LabMain(HydraMain):
             print(f"dora: error: {error}", file=sys.stderr)
             sys.exit(1)
 
+    def __call__(self) -> Any:
+        try:
+            return super().__call__()
+        except OSError as error:  # the run's folder can't be made or written
+            print(f"dora: error: {error}", file=sys.stderr)
+            sys.exit(1)
+
 
 def _lab_main(function: Callable[[DictConfig], None]) -> Any:
     try:
@@ -50,10 +58,13 @@ def _lab_main(function: Callable[[DictConfig], None]) -> Any:
 def main(cfg: DictConfig) -> None:
     """Train, validate, keep the best, test; or go on where a checkpoint stands."""
     try:
+        if get_distrib_spec().world_size > 1:
+            # Without a process group every rank would train, and write, a whole run of its own.
+            raise ConfigError("dora run -d: this version trains in one process; leave -d out")
         build.prepare_process(cfg)
         xp = get_xp()
         build.solver(cfg, folder=xp.folder, link=xp.link).run()
-    except StemgridError as error:
+    except (StemgridError, OSError) as error:
         logger.error("%s", error)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -6,7 +6,6 @@ report that says how long the model has trained.
 """
 
 import argparse
-import json
 import os
 import shlex
 import subprocess
@@ -48,7 +47,11 @@ class Timings:
         """Run one command in the clone, showing it; stop the demo if it fails."""
         print(f"\n$ {shlex.join(command)}", flush=True)
         started = time.monotonic()
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "STEMGRID_REPO": str(REPO),
+        }
         status = subprocess.run(command, cwd=CLONE, env=environment, check=False).returncode
         self.steps[name] = time.monotonic() - started
         if status != 0:
@@ -141,12 +144,6 @@ def report(signature: str, timings: Timings) -> str:
         f"`{OUT / 'separated' / 'song'}`.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def summary(path: Path) -> dict[str, object]:
-    """Read a result summary."""
-    content: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 if __name__ == "__main__":

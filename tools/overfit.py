@@ -8,6 +8,7 @@ stem, within 20 minutes on two cores.
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.chdir(CLONE)
     try:
         cut_excerpt(args.song, args.start)
-        return judge(train(args.overrides))
+        name = f"overfit-{args.song.name}-{args.start:g}"
+        return judge(train([f"dset.name={name}", *args.overrides]))
     except (StemgridError, OSError) as error:
         print(f"overfit: {error}", file=sys.stderr)
         return 1
@@ -46,6 +48,7 @@ def cut_excerpt(song: Path, start: float) -> None:
     stems = sorted(path for path in song.glob("*.*") if path.stem != "mixture")
     if not stems:
         raise DataError(f"{song}: no stems there; give the folder of a song")
+    shutil.rmtree(FOLDER / "songs", ignore_errors=True)
     for path in stems:
         audio, samplerate = read_audio(path)
         first = round(start * samplerate)
@@ -61,13 +64,14 @@ def train(overrides: Sequence[str]) -> list[dict[str, dict[str, float]]]:
     """Train through Dora; return the history."""
     from mss.train import main as train_main
 
-    arguments = ["dset=folder", "dset.name=overfit", f"dset.root={FOLDER / 'songs'}"]
+    arguments = ["dset=folder", f"dset.root={FOLDER / 'songs'}"]
     arguments += ["variant=overfit", *overrides]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     started = time.monotonic()
-    subprocess.run(
-        ["dora", "-P", "mss", "run", *arguments], check=True, env={**os.environ, "PATH": path}
-    )
+    command = ["dora", "-P", "mss", "run", *arguments]
+    done = subprocess.run(command, check=False, env={**os.environ, "PATH": path})
+    if done.returncode != 0:
+        raise DataError(f"{' '.join(command)}: ended with status {done.returncode}; see above")
     print(f"trained for {(time.monotonic() - started) / 60:.1f} minutes")
     history: list[dict[str, dict[str, float]]] = json.loads(
         train_main.get_xp(arguments).history.read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ Builds the wheel, checks that it holds `mss` only, installs it in a fresh enviro
 folder, and separates a file there with a model that this clone releases.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def _run(*command: str | Path, cwd: Path | None = None) -> str:
 
 def build_wheel(out: Path) -> Path:
     """Build the wheel from the clone."""
+    shutil.rmtree(CLONE / "build", ignore_errors=True)  # setuptools packs what lies there, too
     _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", out, CLONE)
     (wheel,) = out.glob("stemgrid-*.whl")
     return wheel

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mss.core.errors import DataError
 from mss.core.files import atomic_path
 
 FORMAT = 1
+REMEDY = "Remove it to start the run again from the beginning"
 
 
 def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None:
@@ -36,23 +38,43 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
         ) from error
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    content: Mapping[str, type | tuple[type, ...]] | None = None,
+) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
+    Args:
+        path: of the checkpoint.
+        content: keys that it must hold, and the types of their values.
+
     Raises:
-        DataError: it is damaged, or of a newer format.
+        DataError: it is damaged, of a newer format, or holds something else.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError) as error:
-        raise DataError(
-            f"{path}: this checkpoint can't be read ({error}). "
-            "Remove it to start the run again from the beginning"
-        ) from error
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        LookupError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{path}: this checkpoint can't be read ({error}). {REMEDY}") from error
+    if not isinstance(state, dict):
+        raise DataError(f"{path}: holds {type(state).__name__}, not a checkpoint. {REMEDY}")
     if state.get("format") != FORMAT:
         raise DataError(
             f"{path}: checkpoint format {state.get('format')!r}, this version reads {FORMAT}"
         )
+    wrong = [
+        key
+        for key, types in (content or {}).items()
+        if key not in state or not isinstance(state[key], types)
+    ]
+    if wrong:
+        raise DataError(f"{path}: this checkpoint lacks {', '.join(wrong)}. {REMEDY}")
     return state
 
 

@@ -35,11 +35,13 @@ class TrackEvaluation:
         targets: TargetMap,
         metrics: Sequence[Metric],
         loss: Loss,
+        batch_size: int = 1,
         progress: bool = False,
     ) -> None:
         self.targets = targets
         self.metrics = metrics
         self.loss = loss
+        self.batch_size = batch_size
         self.progress = progress
 
     def __call__(self, model: Separator, tracks: Sequence[Track], stage: str) -> dict[str, Any]:
@@ -87,7 +89,12 @@ class TrackEvaluation:
         references = self.targets.sum_stems(stems, self.targets.all_stems)  # [S, C, T]
         device = next(model.parameters()).device
         estimates = separate(
-            model_chunk_fn(model), model.spec, model.inference, mixture, device=device
+            model_chunk_fn(model),
+            model.spec,
+            model.inference,
+            mixture,
+            self.batch_size,
+            device=device,
         )
         # the loss at the level that the model trains at
         level = file_normalisation(mixture, model.inference.normalise)

@@ -12,7 +12,7 @@ import torch
 
 from mss.core.files import atomic_path
 from mss.core.types import Batch, LossReport, Progress, Target
-from mss.solver.errors import TrainingError
+from mss.solver.errors import GradientError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ def check_loss(
     value = loss.total.item()
     if math.isfinite(value) and value != 0.0:
         return value
-    position = f"epoch {progress.epoch + 1}, update {progress.step + 1}"
     if value == 0.0:
         cause = _zero_cause(target)
     elif not torch.isfinite(batch.mix).all():
@@ -37,8 +36,30 @@ def check_loss(
         cause = (
             "the data is finite, so the weights diverged: try a lower optim.lr or optim.clip_norm"
         )
-    saved = folder / "failed_batch.th"
-    with atomic_path(saved) as temporary:
+    raise failure(f"the loss is {value}; {cause}", batch, progress, folder)
+
+
+def gradient_failure(
+    error: GradientError, loss: float, batch: Batch, progress: Progress, folder: Path
+) -> TrainingError:
+    """Return the error that ends a training whose loss was finite and its gradient not."""
+    cause = (
+        f"{error}, though the loss is {loss:.4g}: some operation has no finite derivative there "
+        "(a root or a division at 0?), or the weights diverged: try a lower optim.lr"
+    )
+    return failure(cause, batch, progress, folder)
+
+
+def failure(cause: str, batch: Batch, progress: Progress, folder: Path) -> TrainingError:
+    """Save the batch; return the error that says where and why the training stopped."""
+    position = f"epoch {progress.epoch + 1}, update {progress.step + 1}"
+    return TrainingError(f"{position}: {cause}. {_save_batch(batch, progress, folder)}")
+
+
+def _save_batch(batch: Batch, progress: Progress, folder: Path) -> str:
+    """Save the batch of a failed update; return a sentence on where it lies, or why not."""
+    path = folder / "failed_batch.th"
+    try:
         content = {
             "mix": batch.mix.cpu(),
             "stems": batch.stems.cpu(),
@@ -46,8 +67,11 @@ def check_loss(
             "epoch": progress.epoch,
             "step": progress.step,
         }
-        torch.save(content, temporary)
-    raise TrainingError(f"{position}: the loss is {value}; {cause}. The batch lies in {saved}")
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
+        return f"The batch could not be saved ({error})"
+    return f"The batch lies in {path}"
 
 
 def _zero_cause(target: Target) -> str:

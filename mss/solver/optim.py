@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mss.core.errors import ConfigError
+from mss.solver.errors import GradientError
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,19 @@ class OptimConfig:
     clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
-            raise ConfigError(f"optim.lr: {self.lr} is not positive")
-        if self.clip_norm < 0:
-            raise ConfigError(f"optim.clip_norm: {self.clip_norm} is negative; 0 turns it off")
+        # written so that NaN, which compares false with everything, fails too
+        for key in ("lr", "eps"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise ConfigError(f"optim.{key}: {getattr(self, key)} is not a positive number")
+        for beta in self.betas:
+            if not 0 <= beta < 1:
+                raise ConfigError(f"optim.betas: {beta} is not in [0, 1)")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ConfigError(f"optim.weight_decay: {self.weight_decay} is not 0 or positive")
+        if not self.clip_norm >= 0:
+            raise ConfigError(
+                f"optim.clip_norm: {self.clip_norm} is not 0 (which turns it off) or positive"
+            )
 
 
 class Adam:
@@ -56,11 +67,17 @@ class Adam:
         )
 
     def update(self, loss: Tensor) -> Tensor:
-        """Backward, clip, step. Returns the gradients' global L2 norm before clipping."""
+        """Backward, clip, step. Returns the gradients' global L2 norm before clipping.
+
+        Raises:
+            GradientError: the norm is not finite; no step was made.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         limit = self.config.clip_norm or float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        if not math.isfinite(norm.item()):
+            raise GradientError(f"the norm of the gradient is {norm.item()}")
         self.optimizer.step()
         return norm
 
@@ -68,7 +85,9 @@ class Adam:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state)
+        """Take back what belongs to each parameter; rate, betas and so on stay the config's."""
+        own = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["state"], "param_groups": own})
 
 
 class AdamW(Adam):

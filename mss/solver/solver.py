@@ -9,20 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from mss.core import distrib
 from mss.core.errors import ConfigError
 from mss.core.separator import Separator
-from mss.core.types import Batch, Estimate, LossReport, Progress, Seconds, Target
-from mss.distill.base import TargetProvider
+from mss.core.types import Batch, Estimate, Progress
 from mss.solver.averages import Averages
 from mss.solver.checkpoint import (
     checkpoint_path,
@@ -31,97 +28,16 @@ from mss.solver.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
-from mss.solver.ema import Ema
-from mss.solver.guards import check_loss, check_validation
+from mss.solver.clock import Clock
+from mss.solver.errors import GradientError
+from mss.solver.folder import FolderClaim, remove_leftovers
+from mss.solver.guards import check_loss, check_validation, gradient_failure
+from mss.solver.parts import Link, Loss, Metrics, Parts, RunOptions, TrainConfig
+from mss.solver.resume import CONTENT, check_fits, fitting
+
+__all__ = ["Link", "Loss", "Metrics", "Parts", "RunOptions", "Solver", "TrainConfig"]
 
 logger = logging.getLogger(__name__)
-
-Metrics = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Run-level keys that decide what is learned.
-
-    Attributes:
-        epochs: passes of `items` segments each.
-        items: segments an epoch, over all ranks.
-        batch_size: segments an update, over all ranks.
-        segment: seconds of one training crop; None: the model's own segment.
-    """
-
-    epochs: int
-    items: int
-    batch_size: int
-    segment: Seconds | None = None
-
-    def __post_init__(self) -> None:
-        for key in ("epochs", "items", "batch_size"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"train.{key}: {getattr(self, key)} is below 1")
-        if self.items < self.batch_size:
-            raise ConfigError(
-                f"train.items: {self.items} segments do not fill one batch of {self.batch_size}"
-            )
-        if self.segment is not None and self.segment <= 0:
-            raise ConfigError(f"train.segment: {self.segment} s is not positive")
-
-    @property
-    def steps(self) -> int:
-        """Updates an epoch; an incomplete last batch is left out."""
-        return self.items // self.batch_size
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What changes no result: where a run keeps its state and how it tells of itself.
-
-    Attributes:
-        folder: of this run.
-        device: of the model.
-        checkpoint_steps: a checkpoint also every so many updates, 0: at epoch ends only.
-        progress: show bars (they go to standard error).
-    """
-
-    folder: Path
-    device: torch.device
-    checkpoint_steps: int = 0
-    progress: bool = True
-
-
-class Augment(Protocol):
-    def __call__(self, batch: Batch, epoch: int, step: int) -> Batch: ...
-
-
-class Link(Protocol):
-    """Where metrics are reported, an epoch at a time (Dora's XP link)."""
-
-    def update_history(self, history: list[Metrics]) -> None: ...
-
-
-Loss = Callable[[Estimate, Target], LossReport]
-EpochBatches = Callable[[int, int], Iterable[Batch]]
-"""(epoch, first step) -> that epoch's batches from that step on."""
-Evaluate = Callable[[Separator], Metrics]
-"""Score a model over whole tracks."""
-
-
-@dataclass
-class Parts:
-    """Everything a solver works with."""
-
-    model: Separator
-    augment: Augment
-    targets: TargetProvider
-    loss: Loss
-    optim: Any
-    schedule: Any
-    ema: Ema
-    batches: EpochBatches
-    validate: Evaluate
-    test: Evaluate | None
-    metric: str
-    higher_is_better: bool
 
 
 class Trainable(nn.Module):
@@ -137,7 +53,10 @@ class Trainable(nn.Module):
 
 
 class Solver:
-    """Runs a training to its end, from wherever its folder's checkpoint left it."""
+    """Runs a training to its end, from wherever its folder's checkpoint left it.
+
+    `resume` comes first: it claims the folder and takes up the checkpoint. Then `run`.
+    """
 
     def __init__(self, parts: Parts, config: TrainConfig, options: RunOptions, link: Link) -> None:
         self.parts = parts
@@ -149,43 +68,57 @@ class Solver:
         self.epoch = 0
         self.step = 0  # updates done in this epoch
         self.running = Averages()
+        self.clock = Clock()
         self.history: list[Metrics] = []
         self.best: dict[str, Any] | None = None
         self.tested = False
-        self._rng: dict[str, Any] | None = None  # to restore before the next update
+        self._rng: dict[str, Any] | None = None  # of the checkpoint, for the next update
+        self._resumed = False
+        self._claim: FolderClaim | None = None  # of the main process
 
     # -- the run -----------------------------------------------------------------------------
 
     def run(self) -> list[Metrics]:
-        """Train until the last epoch, test the best model; returns the history."""
-        self._resume()
-        while self.epoch < self.config.epochs:
-            metrics: Metrics = {"epoch": self.epoch + 1, "train": self._train_epoch()}
-            metrics["valid"] = self._validate()
-            self.parts.schedule.on_epoch(metrics["valid"].get("loss"))
-            self.history.append(metrics)
-            self.epoch, self.step, self.running = self.epoch + 1, 0, Averages()
-            self._commit()
-        if self.parts.test is not None and not self.tested:
-            self.history[-1]["test"] = self._test()
-            self.tested = True
-            self._commit()
+        """Train until the last epoch, test the best model; returns the history.
+
+        Call `resume` before: it is what keeps two processes out of one folder.
+        """
+        assert self._resumed, "resume() comes before run()"
+        try:
+            while self.epoch < self.config.epochs:
+                self._epoch()
+            if self.parts.test is not None and not self.tested:
+                self.history[-1]["test"] = self._test()
+                self.tested = True
+                self._commit()
+        finally:
+            self._release()
         return self.history
+
+    def _epoch(self) -> None:
+        metrics: Metrics = {"epoch": self.epoch + 1, "train": self._train_epoch()}
+        metrics["valid"], raw_loss = self._validate()
+        self.parts.schedule.on_epoch(raw_loss)
+        self.history.append(metrics)
+        self.epoch, self.step, self.running, self.clock = self.epoch + 1, 0, Averages(), Clock()
+        self._commit()
 
     def _train_epoch(self) -> Metrics:
         self.model.train()
-        started = time.monotonic()
+        self.clock = Clock(**self.clock.state_dict())
         first = self.step
+        # A loader may draw from the global generators as it starts, at its first batch. That is
+        # given back in every epoch, so that starting once more, in the middle, changes nothing.
+        state = self._rng or rng_state()
+        self._rng = None
         batches = iter(self.parts.batches(self.epoch, first))
-        if self._rng is not None:  # after the loader's own start, which may draw
-            set_rng_state(self._rng)
-            self._rng = None
         bar = self._bar("train", self.config.steps, first)
-        waited = 0.0
         while self.step < self.config.steps:
-            asked = time.monotonic()
+            self.clock.tick()
             batch = next(batches)
-            waited += time.monotonic() - asked
+            self.clock.tick(waiting=True)
+            if self.step == first:
+                set_rng_state(state)
             shown = self._update(batch)
             bar.set_postfix(shown, refresh=False)
             bar.update()
@@ -193,13 +126,14 @@ class Solver:
         bar.close()
         self.parts.ema.on_epoch(self.model)
         self.parts.targets.on_epoch_end(self.model)
-        seconds = time.monotonic() - started
-        done = (self.config.steps - first) * self.config.batch_size
+        self.clock.tick()
+        seconds = self.clock.seconds
+        done = self.step * self.config.batch_size
         metrics = self.running.means() | {
             "lr": self.parts.schedule.rate,
             "seconds": round(seconds, 2),
             "segments_per_second": round(done / seconds, 2) if seconds > 0 else 0.0,
-            "data_wait": round(waited, 2),
+            "data_wait": round(self.clock.data_wait, 2),
         }
         self._summary("train", metrics)
         return metrics
@@ -211,7 +145,10 @@ class Solver:
         target = self.parts.targets(batch, None, progress)
         loss = self.parts.loss(self.trainable(batch.mix), target)
         value = check_loss(loss, batch, target, progress, self.options.folder)
-        norm = self.parts.optim.update(loss.total)
+        try:
+            norm = self.parts.optim.update(loss.total)
+        except GradientError as error:
+            raise gradient_failure(error, value, batch, progress, self.options.folder) from error
         self.parts.schedule.on_step()
         self.parts.ema.on_step(self.model)
 
@@ -228,8 +165,13 @@ class Solver:
         averaged: dict[str, Any] = self.parts.ema.candidates()
         return {"raw": self.model, **averaged}
 
-    def _validate(self) -> Metrics:
-        """Score the weights and their averages; keep the best ever seen."""
+    def _validate(self) -> tuple[Metrics, float | None]:
+        """Score the weights and their averages; keep the best ever seen.
+
+        Returns:
+            The scores of the best of them now, and the loss of the weights in training, where the
+            validation gives one: a schedule steers those, whichever scores best.
+        """
         started = time.monotonic()
         scored: dict[str, Metrics] = {}
         for name, model in self._candidates().items():
@@ -255,7 +197,7 @@ class Solver:
                 metrics[name] = scores[self.parts.metric]
         metrics["seconds"] = round(time.monotonic() - started, 2)
         self._summary("valid", metrics)
-        return metrics
+        return metrics, scored["raw"].get("loss")
 
     def _test(self) -> Metrics:
         """Score the best model; the weights in training are put back afterwards."""
@@ -282,6 +224,7 @@ class Solver:
             "epoch": self.epoch,
             "step": self.step,
             "running": self.running.state_dict(),
+            "clock": self.clock.state_dict(),
             "history": self.history,
             "best": self.best,
             "tested": self.tested,
@@ -296,29 +239,77 @@ class Solver:
         every = self.options.checkpoint_steps
         due = every and self.step % every == 0 and self.step < self.config.steps
         if due and distrib.is_main():
+            self.clock.tick()
             save_checkpoint(checkpoint_path(self.options.folder), self._state())
 
-    def _resume(self) -> None:
-        path = checkpoint_path(self.options.folder)
-        if not path.exists():
-            return
-        state = load_checkpoint(path)
-        self.model.load_state_dict(state["model"])
-        self.parts.optim.load_state_dict(state["optim"])
-        self.parts.schedule.load_state_dict(state["schedule"])
-        self.parts.ema.load_state_dict(state["ema"])
-        self.parts.targets.load_state_dict(state["targets"])
+    def resume(self) -> None:
+        """Claim the run's folder and take up its checkpoint, where there is one.
+
+        The state goes on; the values (rates, betas, the length of the schedule) are the config's.
+
+        Raises:
+            ConfigError: another process trains this run, or the checkpoint does not fit it.
+            DataError: the checkpoint is damaged.
+        """
+        if distrib.is_main():
+            self._claim = FolderClaim(self.options.folder)
+        try:
+            if self._claim:
+                remove_leftovers(self.options.folder)
+            path = checkpoint_path(self.options.folder)
+            if path.exists():
+                self._load(path)
+        except BaseException:
+            self._release()
+            raise
+        self._resumed = True
+
+    def _release(self) -> None:
+        if self._claim:
+            self._claim.release()
+            self._claim = None
+
+    def _load(self, path: Path) -> None:
+        state = load_checkpoint(path, CONTENT)
+        parts = self.parts
+        weights = self.model.state_dict()
+        check_fits(path, state, weights, parts.optim, parts.schedule, parts.ema, parts.targets)
+        with fitting(path):
+            self.model.load_state_dict(state["model"])
+            parts.optim.load_state_dict(state["optim"])
+            parts.schedule.load_state_dict(state["schedule"])
+            parts.ema.load_state_dict(state["ema"])
+            parts.targets.load_state_dict(state["targets"])
+            self.running.load_state_dict(state["running"])
+            self.clock = Clock(**state["clock"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.running.load_state_dict(state["running"])
-        self.history, self.best, self.tested = state["history"], state["best"], state["tested"]
-        self._rng = state["rng"]
-        self.link.update_history(self.history)
+        self.history, self._rng = state["history"], state["rng"]
+        ended = self.epoch >= self.config.epochs
+        self.best = self._still_best(state["best"], path, ended)
+        self.tested = state["tested"] and ended  # a run made longer is tested once more
+        if distrib.is_main():
+            self.link.update_history(self.history)
         logger.info(
             "Resuming after %d epochs and %d of %d updates",
             self.epoch,
             self.step,
             self.config.steps,
         )
+
+    def _still_best(
+        self, best: dict[str, Any] | None, path: Path, ended: bool
+    ) -> dict[str, Any] | None:
+        """Return the checkpoint's best model, if today's metric chose it."""
+        if best is None or best["metric"] == self.parts.metric:
+            return best
+        change = f"its best model was chosen by {best['metric']}, not by {self.parts.metric}"
+        if ended:
+            raise ConfigError(
+                f"{path}: this run has no epoch left, and {change}; restore valid.metric, "
+                "raise train.epochs or start a new run"
+            )
+        logger.warning("The best model so far is dropped: %s (valid.metric)", change)
+        return None
 
     # -- telling -----------------------------------------------------------------------------
 

@@ -42,6 +42,16 @@ def test_a_missing_data_root(lab):
     check(lab.train("dset=musdb18hq", status=1), "dset.root")
 
 
+def test_values_that_can_not_be(lab):
+    check(lab.train("seed=abc", status=1), "seed", "abc")
+    check(lab.train("optim.betas=[1.5,0.9]", "dset=demo_tiny", *MODEL, status=1), "betas")
+
+
+def test_an_outputs_folder_that_can_not_be_made(lab):
+    lab.environment["STEMGRID_OUTPUTS"] = "/proc/nowhere"
+    check(lab.train("dset=demo_tiny", *MODEL, status=1), "/proc/nowhere")
+
+
 def test_a_folder_without_tracks(lab, tmp_path):
     (tmp_path / "empty" / "train").mkdir(parents=True)
     root = tmp_path / "empty"

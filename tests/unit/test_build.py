@@ -17,7 +17,7 @@ OPTIONAL = ("augment", "distill", "variant")
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_choice_of_every_group_composes(group):
     for path in sorted((CONF / group).glob("*.yaml")):
-        if group == "slurm":  # chosen by the environment, not on the command line
+        if group in ("slurm", "cluster"):  # chosen by the environment
             continue
         compose_config([f"{group}={path.stem}"])
 
@@ -72,14 +72,14 @@ def test_a_model_is_built_for_the_sources_of_the_targets():
 def test_a_run_that_does_not_exist_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("STEMGRID_OUTPUTS", str(tmp_path))
     (tmp_path / "xps" / "deadbeef").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="deadbeex: no run .*Did you mean 'deadbeef'"):
+    with pytest.raises(ConfigError, match=r"deadbeex: no run .*Did you mean 'deadbeef'"):
         build.run_folder("deadbeex")
     with pytest.raises(ConfigError, match="no run"):
         build.run_folder("../xps")
     assert build.run_folder("deadbeef") == Path(tmp_path / "xps" / "deadbeef")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(name):
     with pytest.raises(ConfigError, match=r"misc\.device"):
         build.choose_device(name)

@@ -80,27 +80,31 @@ def split_of_pattern_seed(seed: int) -> str:
 # General MIDI programs, counted from 0 as in the file format. "comp" is by family because a guitar
 # is strummed and an organ is held.
 DRUM_KITS = {
-    "train": (0, 8, 16, 24, 32),
+    "train": (0, 8, 16, 24, 25, 32),
     "valid": (0, 16, 25),
     "test": (0, 8, 25, 40),
 }
 BASSES = {
-    "train": (32, 33, 34, 36, 38),
+    "train": (32, 33, 34, 35, 36, 38, 39),
     "valid": (33, 35, 38),
     "test": (33, 34, 35, 37, 39),
 }
 COMPS: dict[str, dict[str, tuple[int, ...]]] = {
-    "train": {"keys": (0, 1, 4, 6, 7), "organ": (16, 18), "guitar": (24, 25, 27, 29, 30)},
+    "train": {
+        "keys": (0, 1, 2, 3, 4, 6, 7),
+        "organ": (16, 18),
+        "guitar": (24, 25, 26, 27, 29, 30),
+    },
     "valid": {"keys": (0, 2), "organ": (17,), "guitar": (25, 26)},
     "test": {"keys": (0, 2, 3, 4, 5), "organ": (17, 18), "guitar": (25, 26, 27, 30)},
 }
 PADS = {
-    "train": (48, 49, 50, 89, 90),
+    "train": (48, 49, 50, 51, 89, 90),
     "valid": (48, 89),
     "test": (48, 51, 89, 95),
 }
 RIFFS = {
-    "train": (11, 12, 27, 29, 61, 62, 80, 104, 107),
+    "train": (11, 12, 26, 27, 29, 61, 62, 63, 80, 104, 107),
     "valid": (12, 61, 80),
     "test": (11, 26, 56, 61, 63, 80, 108),
 }

@@ -28,7 +28,7 @@ from mss.data.synth.score import (
 Choice = TypeVar("Choice")
 
 # Raise it whenever the same seed gives other notes or other audio: it is part of the cache's name.
-COMPOSER_VERSION = 2
+COMPOSER_VERSION = 3
 
 RING = 1.2  # seconds left to ring after the final hit
 

@@ -71,7 +71,7 @@ class DemoSize:
 
 
 DEMO_SIZES = {
-    "demo": DemoSize(train=32, valid=4, test=8, seconds=20),
+    "demo": DemoSize(train=40, valid=4, test=8, seconds=20),
     "demo_large": DemoSize(train=64, valid=10, test=24, seconds=20),
     "tiny": DemoSize(train=2, valid=1, test=1, seconds=4),
 }

@@ -69,3 +69,14 @@ def test_a_newer_format_is_refused(tmp_path):
     torch.save({"format": 2}, tmp_path / "c.th")
     with pytest.raises(DataError, match="format 2"):
         load_checkpoint(tmp_path / "c.th")
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path):
+    path = tmp_path / "c.th"
+    torch.save([1, 2], path)
+    with pytest.raises(DataError, match=r"c\.th: holds list, not a checkpoint"):
+        load_checkpoint(path)
+    save_checkpoint(path, {"model": {}, "epoch": "one"})
+    with pytest.raises(DataError, match=r"c\.th: this checkpoint lacks epoch, step\."):
+        load_checkpoint(path, {"model": dict, "epoch": int, "step": int})
+    assert load_checkpoint(path, {"model": dict})["model"] == {}
