@@ -27,17 +27,28 @@ class LabMain(HydraMain):
             check_overrides(argv)
             try:
                 xp: XP = super().get_xp(argv)
-                return xp
             except COMPOSITION_ERRORS as error:
                 raise explain(error, self._get_config, argv) from error
+            self._make_outputs()
+            return xp
         except StemgridError as error:
             # Dora's comparison keeps state from a failed attempt, so the process ends here.
             print(f"dora: error: {error}", file=sys.stderr)
             sys.exit(1)
 
+    def _make_outputs(self) -> None:
+        """Make the folder of all runs, which Dora itself would do with a traceback."""
+        try:
+            self.dora.dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"dora.dir: {self.dora.dir} can't be made ({error.strerror}); "
+                "name another folder by $STEMGRID_OUTPUTS"
+            ) from error
+
     def __call__(self) -> Any:
         try:
-            return super().__call__()
+            return super().__call__()  # type: ignore[no-untyped-call]
         except OSError as error:  # the run's folder can't be made or written
             print(f"dora: error: {error}", file=sys.stderr)
             sys.exit(1)

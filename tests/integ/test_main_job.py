@@ -88,8 +88,8 @@ def walk(node, key=""):
 
 def test_hdemucs_and_a_vocals_only_model(lab):
     overrides = ("dset=demo_tiny", "model=hdemucs_tiny", "targets=vocals", "variant=debug")
-    lab.train(*overrides, "model.channels=4")
-    sig = lab.signature(*overrides, "model.channels=4")
+    lab.train(*overrides, "model.channels=8")
+    sig = lab.signature(*overrides, "model.channels=8")
     lab.run("tools.export", sig)
     song = next((Path(lab.environment["STEMGRID_CACHE"])).rglob("test/*/mixture.wav"))
     lab.run("mss", "separate", str(song), "-o", "out", "--format", "wav32")
