@@ -93,7 +93,7 @@ COMPS: dict[str, dict[str, tuple[int, ...]]] = {
     "train": {
         "keys": (0, 1, 2, 3, 4, 6, 7),
         "organ": (16, 18),
-        "guitar": (24, 25, 26, 27, 29, 30),
+        "guitar": (24, 25, 27, 29, 30),
     },
     "valid": {"keys": (0, 2), "organ": (17,), "guitar": (25, 26)},
     "test": {"keys": (0, 2, 3, 4, 5), "organ": (17, 18), "guitar": (25, 26, 27, 30)},

@@ -180,7 +180,7 @@ def test_too_little_space_is_said_before_the_work(
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(demo.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(DataError, match=r"needs 0\.9 GB"):
+    with pytest.raises(DataError, match=r"needs 1\.1 GB"):
         ensure_demo_dataset(tmp_path, "demo", progress=False)
 
 
