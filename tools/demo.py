@@ -14,9 +14,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mss.core.errors import DataError, StemgridError
 from mss.core.files import write_text_atomic
+
+if TYPE_CHECKING:
+    from mss.core.types import Track
 
 CLONE = Path(__file__).resolve().parent.parent
 OUT = Path("outputs/demo")
@@ -43,8 +47,11 @@ class Timings:
 
     steps: dict[str, float] = field(default_factory=dict)
 
-    def run(self, name: str, command: Sequence[str]) -> None:
-        """Run one command in the clone, showing it; stop the demo if it fails."""
+    def run(self, name: str, command: Sequence[str], keep: bool = False) -> str:
+        """Run one command in the clone, showing it; stop the demo if it fails.
+
+        Returns what it printed, where that is asked for by `keep`.
+        """
         print(f"\n$ {shlex.join(command)}", flush=True)
         started = time.monotonic()
         environment = {
@@ -52,10 +59,22 @@ class Timings:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "STEMGRID_REPO": str(REPO),
         }
-        status = subprocess.run(command, cwd=CLONE, env=environment, check=False).returncode
+        done = subprocess.run(
+            command,
+            cwd=CLONE,
+            env=environment,
+            check=False,
+            stdout=subprocess.PIPE if keep else None,
+            text=True,
+        )
         self.steps[name] = time.monotonic() - started
-        if status != 0:
-            raise DataError(f"{shlex.join(command)}: ended with status {status}; see above")
+        printed = done.stdout or ""
+        print(printed, end="", flush=True)
+        if done.returncode != 0:
+            raise DataError(
+                f"{shlex.join(command)}: ended with status {done.returncode}; see above"
+            )
+        return printed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def demo(preset: Preset) -> None:
     """Run every step of a preset and write the report."""
     from mss import build  # hydra and torch: not for --help
-    from mss.core.types import Track
 
     timings = Timings()
     started = time.monotonic()
@@ -92,10 +110,12 @@ def demo(preset: Preset) -> None:
         "export", [sys.executable, "-m", "tools.export", signature, "-o", str(REPO), "--default"]
     )
     score = [sys.executable, "-m", "tools.test_pretrained", "--repo", str(REPO), "-n", signature]
-    timings.run("test", [*score, "-o", str(OUT / "results"), f"dset={preset.dset}"])
+    scores = timings.run(
+        "test", [*score, "-o", str(OUT / "results"), f"dset={preset.dset}"], keep=True
+    )
     mp3 = _write_mp3(song)
     timings.run("separate", ["stemgrid", "separate", str(mp3), "-o", str(OUT / "separated")])
-    text = report(signature, timings)
+    text = report(signature, timings, scores)
     write_text_atomic(OUT / "report.md", text)
     print(f"\n{text}\nThis report lies in {OUT / 'report.md'}.")
 
@@ -107,17 +127,23 @@ def _signature(preset: Preset) -> str:
     return signature
 
 
-def _write_mp3(song: "object") -> Path:
+def _write_mp3(song: "Track") -> Path:
     """Write a test song's mixture as song.mp3, the kind of file a musician has."""
     from mss.core.audio_io import write_audio
 
     path = OUT / "song.mp3"
-    write_audio(path, song.read("mixture"), song.samplerate)  # type: ignore[attr-defined]
+    write_audio(path, song.read("mixture"), song.samplerate)
     return path
 
 
-def report(signature: str, timings: Timings) -> str:
-    """Return the report of a finished demo (Markdown)."""
+def report(signature: str, timings: Timings, scores: str) -> str:
+    """Return the report of a finished demo (Markdown).
+
+    Args:
+        signature: of the run.
+        timings: of the steps.
+        scores: the table of the test songs.
+    """
     from mss import build
 
     run = build.load_trained(signature)
@@ -135,13 +161,16 @@ def report(signature: str, timings: Timings) -> str:
         f"({training['best']['metric']} {training['best']['value']:.2f} on the validation songs, "
         f"weights: {training['best']['origin']}).",
         "",
+        "```",
+        scores.strip(),
+        "```",
+        "",
         "| step | seconds |",
         "|---|---|",
         *(f"| {name} | {seconds:.0f} |" for name, seconds in timings.steps.items()),
         f"| all | {sum(timings.steps.values()):.0f} |",
         "",
-        f"Scores on the test songs: `{OUT / 'results'}`. Stems of song.mp3: "
-        f"`{OUT / 'separated' / 'song'}`.",
+        f"Stems of song.mp3: `{OUT / 'separated' / 'song'}`.",
     ]
     return "\n".join(lines) + "\n"
 
