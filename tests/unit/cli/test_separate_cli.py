@@ -238,16 +238,21 @@ def test_signals_leave_no_partial_file(
 
     monkeypatch.setattr(bag, "bag_chunk_fn", lambda *_: interrupted)
     before = sorted(tmp_path.rglob("*"))
+    # A shell starts what runs in the background with SIGINT ignored, and Python leaves it so.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     command = ["separate", "--repo", str(released), str(song), "-o", str(tmp_path / "out")]
     try:
         answer: object = main(command)
     except SystemExit as stopped:
         answer = stopped.code
+    finally:
+        left = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGINT, inherited)
     assert answer == code
     assert calls == 3
     assert sorted(tmp_path.rglob("*")) == before
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+    assert left == handlers
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta:x"])
