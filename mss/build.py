@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -428,11 +429,14 @@ def _scores(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]
     scores: dict[str, Any] = {}
     for split, metrics in stages.items():
         for measure in metrics:
-            by_source = {
-                source: metrics[f"{measure}_{source}"]
-                for source in lock["spec"]["sources"]
-                if f"{measure}_{source}" in metrics
+            keys = {source: f"{measure}_{source}" for source in lock["spec"]["sources"]}
+            if not set(keys.values()) <= set(metrics):
+                continue  # no measure, but a loss or a duration
+            row = {
+                **{source: metrics[key] for source, key in keys.items()},
+                "mean": metrics[measure],
             }
-            if by_source:
-                scores[f"{measure}/{lock['dset']['name']}/{split}"] = by_source
+            # what is not defined, such as the ratio of a source that is always silent, is left out
+            known = {name: v for name, v in row.items() if v is not None and math.isfinite(v)}
+            scores[f"{measure}/{lock['dset']['name']}/{split}"] = known
     return scores

@@ -91,3 +91,19 @@ def test_a_batch_that_the_remix_can_not_share():
     augments = build.build_augments(cfg, AudioSpec(("a",)))
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 .*group_size"):
         build._check_batch(train, augments)
+
+
+def test_scores_of_a_release_are_those_of_the_best_epoch_and_of_the_test():
+    def epoch(value: float) -> dict[str, float]:
+        return {"loss": 0.1, "nsdr": value, "nsdr_a": value + 1, "nsdr_b": value - 1, "best": 9.0}
+
+    tested = {"loss": 0.2, "nsdr": 4.0, "nsdr_a": 4.0, "nsdr_b": None}
+    state = {
+        "history": [{"valid": epoch(5.0)}, {"valid": epoch(3.0), "test": tested}],
+        "best": {"epoch": 1},
+    }
+    lock = {"spec": {"sources": ["a", "b"]}, "dset": {"name": "mine"}}
+    assert build._scores(lock, state) == {
+        "nsdr/mine/valid": {"a": 6.0, "b": 4.0, "mean": 5.0},
+        "nsdr/mine/test": {"a": 4.0, "mean": 4.0},
+    }
