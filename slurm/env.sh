@@ -4,7 +4,7 @@
 # SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT, SBATCH_GPUS, or give its options.
 
 STEMGRID_HOME=${STEMGRID_HOME:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
-STEMGRID_CALLER=$PWD # relative file names of the caller are meant from here
+export STEMGRID_CALLER=$PWD # what relative file names of the caller are meant from
 export STEMGRID_REPO=${STEMGRID_REPO:-$STEMGRID_HOME/release_models}
 export PATH=$STEMGRID_HOME/.venv/bin:$PATH
 export DORA_PACKAGE=mss
