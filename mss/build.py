@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from mss.augment.chain import BatchAugments, make_batch_augments
 from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
-from mss.core.errors import ConfigError, DataError, nearest_name_hint
+from mss.core.errors import ConfigError
 from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch
@@ -35,10 +34,10 @@ from mss.distill.base import TargetChain
 from mss.distill.references import References
 from mss.eval.evaluate import EvaluationConfig
 from mss.metrics.base import SingleMetric, make_metrics
-from mss.solver.checkpoint import checkpoint_path, load_checkpoint
+from mss.solver.checkpoint import checkpoint_path
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import TrackEvaluation
-from mss.solver.lock import LOCK, PROVENANCE, check_lock, write_lock, write_provenance
+from mss.solver.lock import check_lock, write_lock, write_provenance
 from mss.solver.solver import Link, Parts, RunOptions, Solver, TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -332,111 +331,3 @@ class _RunLock:
         if distrib.is_main():
             write_lock(self.folder, self.values, self.fingerprint)
             write_provenance(self.folder, {t.split: t.manifest() for t in self.sets})
-
-
-# -- a finished run ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TrainedRun:
-    """The best model of a run and what a release tells of it."""
-
-    model: Separator
-    arch: str
-    signature: str
-    provenance: dict[str, Any]
-    scores: dict[str, Any]
-
-
-def run_folder(signature: str) -> Path:
-    """Return the folder of a run."""
-    runs = Path(compose_config().dora.dir).absolute() / "xps"
-    folder = runs / signature
-    if not signature or Path(signature).name != signature or not folder.is_dir():
-        known = [path.name for path in runs.iterdir()] if runs.is_dir() else []
-        raise ConfigError(
-            f"{signature}: no run of this signature in {runs}.{nearest_name_hint(signature, known)}"
-        )
-    return folder
-
-
-def load_trained(signature: str) -> TrainedRun:
-    """Return the best model of a run, as its lock and its checkpoint say.
-
-    The model is built from the locked values, so that later edits of `conf/` change nothing.
-
-    Raises:
-        ConfigError: no such run.
-        DataError: it has no validated model yet, or its files are damaged.
-    """
-    folder = run_folder(signature)
-    path = checkpoint_path(folder)
-    if not path.exists() or not (folder / LOCK).exists():
-        raise DataError(f"{folder}: this run has no checkpoint yet; train it first (dora run)")
-    lock = _read_json(folder / LOCK)["config"]
-    spec = registry.make_config(AudioSpec, lock["spec"], "spec")
-    model: Separator = registry.build("model", lock["model"], spec)
-    state = load_checkpoint(path)
-    best = state["best"]
-    if best is None:
-        raise DataError(
-            f"{folder}: no epoch of this run is complete yet, so there is no best model"
-        )
-    model.load_state_dict(best["state"])
-    model.eval()
-    provenance = _read_json(folder / PROVENANCE)
-    # the hashes of every file stay in the run's folder; the set's fingerprint covers them
-    provenance["data"] = {
-        split: {**manifest, "tracks": sorted(manifest["tracks"])}
-        for split, manifest in provenance["data"].items()
-    }
-    provenance["training"] = _training_facts(lock, state)
-    return TrainedRun(
-        model=model,
-        arch=lock["model"]["name"],
-        signature=signature,
-        provenance=provenance,
-        scores=_scores(lock, state),
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: this file of the run can't be read ({error})") from error
-    return content
-
-
-def _training_facts(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    history = state["history"]
-    best = state["best"]
-    return {
-        "epochs": len(history),
-        "of": lock["train"]["epochs"],
-        "updates": len(history) * (lock["train"]["items"] // lock["train"]["batch_size"]),
-        "batch_size": lock["train"]["batch_size"],
-        "seconds": round(sum(epoch["train"]["seconds"] for epoch in history), 1),
-        "best": {key: best[key] for key in ("metric", "value", "epoch", "origin")},
-        "config": dict(lock),
-    }
-
-
-def _scores(lock: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores of the best model: validation of its epoch, and the test."""
-    history, best = state["history"], state["best"]
-    stages = {"valid": history[best["epoch"] - 1]["valid"], "test": history[-1].get("test", {})}
-    scores: dict[str, Any] = {}
-    for split, metrics in stages.items():
-        for measure in metrics:
-            keys = {source: f"{measure}_{source}" for source in lock["spec"]["sources"]}
-            if not set(keys.values()) <= set(metrics):
-                continue  # no measure, but a loss or a duration
-            row = {
-                **{source: metrics[key] for source, key in keys.items()},
-                "mean": metrics[measure],
-            }
-            # what is not defined, such as the ratio of a source that is always silent, is left out
-            known = {name: v for name, v in row.items() if v is not None and math.isfinite(v)}
-            scores[f"{measure}/{lock['dset']['name']}/{split}"] = known
-    return scores

@@ -144,9 +144,9 @@ def report(signature: str, timings: Timings, scores: str) -> str:
         timings: of the steps.
         scores: the table of the test songs.
     """
-    from mss import build
+    from mss.trained import load_trained
 
-    run = build.load_trained(signature)
+    run = load_trained(signature)
     training = run.provenance["training"]
     parameters = sum(p.numel() for p in run.model.parameters())
     lines = [

@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def export_run(sig: str, out: Path, *, licence: str = NO_LICENCE, default: bool = False) -> Path:
     """Export the run `sig` into the repo `out`; return the released file's path."""
     # Here, not above: these bring hydra and dora in, which --help and --reindex don't need.
-    from mss.build import load_trained
     from mss.release.export import export_model
+    from mss.trained import load_trained
 
     run = load_trained(sig)
     return export_model(

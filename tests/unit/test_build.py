@@ -1,7 +1,5 @@
 """The layout of conf/ and what is made of it."""
 
-from pathlib import Path
-
 import pytest
 
 from mss import build
@@ -69,16 +67,6 @@ def test_a_model_is_built_for_the_sources_of_the_targets():
     assert model.spec.sources == ("vocals", "accompaniment")
 
 
-def test_a_run_that_does_not_exist_is_told(monkeypatch, tmp_path):
-    monkeypatch.setenv("STEMGRID_OUTPUTS", str(tmp_path))
-    (tmp_path / "xps" / "deadbeef").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"deadbeex: no run .*Did you mean 'deadbeef'"):
-        build.run_folder("deadbeex")
-    with pytest.raises(ConfigError, match="no run"):
-        build.run_folder("../xps")
-    assert build.run_folder("deadbeef") == Path(tmp_path / "xps" / "deadbeef")
-
-
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta"])
 def test_a_device_that_is_not_there(name):
     with pytest.raises(ConfigError, match=r"misc\.device"):
@@ -91,19 +79,3 @@ def test_a_batch_that_the_remix_can_not_share():
     augments = build.build_augments(cfg, AudioSpec(("a",)))
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 .*group_size"):
         build._check_batch(train, augments)
-
-
-def test_scores_of_a_release_are_those_of_the_best_epoch_and_of_the_test():
-    def epoch(value: float) -> dict[str, float]:
-        return {"loss": 0.1, "nsdr": value, "nsdr_a": value + 1, "nsdr_b": value - 1, "best": 9.0}
-
-    tested = {"loss": 0.2, "nsdr": 4.0, "nsdr_a": 4.0, "nsdr_b": None}
-    state = {
-        "history": [{"valid": epoch(5.0)}, {"valid": epoch(3.0), "test": tested}],
-        "best": {"epoch": 1},
-    }
-    lock = {"spec": {"sources": ["a", "b"]}, "dset": {"name": "mine"}}
-    assert build._scores(lock, state) == {
-        "nsdr/mine/valid": {"a": 6.0, "b": 4.0, "mean": 5.0},
-        "nsdr/mine/test": {"a": 4.0, "mean": 4.0},
-    }

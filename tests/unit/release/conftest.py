@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mss.core import registry
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults
+from mss.release.export import export_model
 
 SPEC = AudioSpec(("drums", "vocals"), samplerate=8000, channels=2)
 
@@ -141,3 +142,19 @@ def rewrite(tmp_path: Path) -> Rewriter:
         return target
 
     return forge
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "repo"
+
+
+@pytest.fixture
+def export(make_toy: Any, root: Path) -> Any:
+    """Return export(signature, seed, **facts) -> full name."""
+
+    def run(signature: str, seed: int = 0, toy: dict[str, Any] | None = None, **facts: Any) -> str:
+        model = make_toy(seed, **(toy or {}))
+        return export_model(model, root, arch="toy", signature=signature, **facts).stem
+
+    return run

@@ -45,7 +45,7 @@ class Halver(Separator):
 
 @dataclass
 class Run:
-    """What mss.build.load_trained returns."""
+    """What mss.trained.load_trained returns."""
 
     model: Separator
     arch: str
@@ -57,7 +57,7 @@ class Run:
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand in for the training side: one finished run."""
-    build = ModuleType("mss.build")
+    trained = ModuleType("mss.trained")
 
     def load_trained(sig: str) -> Run:
         if sig != "1a2b3c4d":
@@ -70,9 +70,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> None:
             {"nsdr/demo": {"vocals": 1.0}},
         )
 
-    build.load_trained = load_trained  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mss.build", build)
-    monkeypatch.setattr("mss.build", build, raising=False)
+    trained.load_trained = load_trained  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mss.trained", trained)
+    monkeypatch.setattr("mss.trained", trained, raising=False)
     monkeypatch.setitem(registry.BUILTIN["model"], "halver", f"{Halver.__module__}:Halver")
 
 
