@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -24,6 +24,7 @@ from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
 from mss.core.errors import ConfigError
+from mss.core.rng import derive_seed
 from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch
@@ -33,12 +34,18 @@ from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain
 from mss.distill.references import References
 from mss.eval.evaluate import EvaluationConfig
-from mss.metrics.base import SingleMetric, make_metrics
+from mss.metrics.base import Metric, SingleMetric, make_metrics
 from mss.solver.checkpoint import checkpoint_path
 from mss.solver.ema import Ema, EmaConfig
-from mss.solver.evaluation import TrackEvaluation
+from mss.solver.evaluation import Testing, TrackEvaluation, Validation
 from mss.solver.lock import check_lock, write_lock, write_provenance
-from mss.solver.solver import Link, Parts, RunOptions, Solver, TrainConfig
+from mss.solver.parts import Link, Parts, RunOptions, TrainConfig, ValidConfig
+from mss.solver.solver import Solver
+from mss.solver.speed import Speed
+from mss.solver.stop import StopRequest
+from mss.solver.tensorboard import TensorBoardLink
+from mss.solver.update import normalise_over_ranks
+from mss.start import continue_from, continue_optim
 
 logger = logging.getLogger(__name__)
 
@@ -50,25 +57,20 @@ class MiscConfig:
     device: str = "auto"
     threads: int = 0
     workers: int = 2
+    accumulate: int = 1
+    compile: bool = False
+    channels_last: bool = False
+    fused: bool = False
     checkpoint_steps: int = 0
     progress: bool = True
+    log_seconds: float = 60.0
+    tensorboard: bool = False
     accept_changes: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("threads", "workers", "checkpoint_steps"):
+        for key in ("threads", "workers", "checkpoint_steps", "log_seconds"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"misc.{key}: {getattr(self, key)} is negative")
-
-
-@dataclass(frozen=True)
-class ValidConfig:
-    """Keys of the validation.
-
-    Attributes:
-        metric: the best model is chosen by this one.
-    """
-
-    metric: str = "nsdr"
 
 
 # -- reading the config ------------------------------------------------------------------------
@@ -107,10 +109,19 @@ def locked_values(cfg: DictConfig) -> dict[str, Any]:
     return plain
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device that misc.device names; "auto" is a GPU where there is one."""
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """Return the device that misc.device names; "auto" is a GPU where there is one.
+
+    Args:
+        name: of the device.
+        local_rank: of this process among those on its machine; each has a GPU of its own, unless
+            `name` says which.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and torch.cuda.device_count():
+        # a scheduler may show each process its own GPU alone
+        name = f"cuda:{local_rank % torch.cuda.device_count()}"
     try:
         device = torch.device(name)
         if device.type not in ("cpu", "cuda", "mps"):
@@ -122,7 +133,15 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError(
             f"misc.device: {name!r} can't be used ({reason}); use auto, cpu, cuda, cuda:1 or mps"
         ) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return device
+
+
+def build_device(cfg: DictConfig, local_rank: int = 0) -> torch.device:
+    """Return the device of this process, as `misc.device` says."""
+    misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
+    return choose_device(misc.device, local_rank)
 
 
 def prepare_process(cfg: DictConfig) -> None:
@@ -198,15 +217,30 @@ class _Augment:
 # -- a run -------------------------------------------------------------------------------------
 
 
-def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
-    """Return the solver of a run, its folder locked to this configuration and data."""
+def solver(
+    cfg: DictConfig,
+    folder: Path,
+    link: Link,
+    device: torch.device,
+    stop: StopRequest | None = None,
+) -> Solver:
+    """Return the solver of a run, its folder locked to this configuration and data.
+
+    With a process group, which is to be there by now, every rank builds one.
+
+    Args:
+        cfg: of the run.
+        folder: of the run.
+        link: where metrics are reported.
+        device: of the model.
+        stop: how the run is asked to stop.
+    """
     train: TrainConfig = _typed(cfg, "train", TrainConfig)
     misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
     valid: ValidConfig = _typed(cfg, "valid", ValidConfig)
     ema: EmaConfig = _typed(cfg, "ema", EmaConfig)
-    device = choose_device(misc.device)
     test = build_test(cfg)
-    metric = _validation_metric(valid)
+    metric, test_metrics = _validation_metric(valid), make_metrics(test.metrics)
 
     dataset = build_dataset(cfg)
     train_set, valid_set = dataset.split("train"), dataset.split("valid")
@@ -217,29 +251,20 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
     lock.check(misc.accept_changes)
 
     model = build_model(cfg, spec)
+    start = (
+        None if lock.has_checkpoint else continue_from(model, cfg.continue_from, cfg.continue_opt)
+    )
+    model = normalise_over_ranks(model.to(device), misc.accumulate)
     augments = build_augments(cfg, spec)
     _check_batch(train, augments)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
-    optim = registry.build("optim", _plain(cfg, "optim"), model.parameters())
-    segment = train.segment or model.segment
-    loader = SegmentLoader(
-        SegmentDataset(
-            train_set,
-            segment_frames=spec.frames(segment) + augments.extra_frames,
-            items_per_epoch=train.steps * train.batch_size,
-            seed=cfg.seed,
-            normalise=model.inference.normalise,
-        ),
-        batch_size=train.batch_size,
-        num_workers=misc.workers,
-        rank=distrib.rank(),
-        world_size=distrib.world_size(),
-        pin_memory=device.type == "cuda",
-    )
-    validation = TrackEvaluation(target_map, [metric], loss, test.batch_size, misc.progress)
-    testing = TrackEvaluation(
-        target_map, make_metrics(test.metrics), loss, test.batch_size, misc.progress
-    )
+    optim = registry.build("optim", _plain(cfg, "optim"), model.parameters(), misc.fused)
+    continue_optim(optim, start)
+    loader = _loader(cfg, train, misc, train_set, model, augments.extra_frames, device)
+
+    def evaluation(metrics: Sequence[Metric]) -> TrackEvaluation:
+        return TrackEvaluation(target_map, metrics, loss, test.batch_size, misc.progress, stop)
+
     parts = Parts(
         model=model,
         augment=_Augment(augments, cfg.seed),
@@ -251,29 +276,72 @@ def solver(cfg: DictConfig, folder: Path, link: Link) -> Solver:
         ),
         ema=Ema(ema, model),
         batches=loader.epoch,
-        validate=lambda model: validation(model, valid_set.tracks, "valid"),
-        test=(lambda model: testing(model, test_set.tracks, "test")) if test_set else None,
+        validate=Validation(evaluation([metric]), valid_set, valid.subset),
+        test=Testing(evaluation(test_metrics), test_set, folder) if test_set else None,
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
     )
+    _tell(cfg, train, train_set, model, loader.dataset.segment_frames - augments.extra_frames)
+    speed = Speed(misc.accumulate, misc.compile, misc.channels_last)
+    options = RunOptions(
+        folder, device, misc.checkpoint_steps, misc.progress, misc.log_seconds, speed
+    )
+    if misc.tensorboard:
+        link = TensorBoardLink(link, folder)
+    solver = Solver(parts, train, valid, options, link, stop)
+    _seed_rank(cfg.seed)
+    solver.resume()
+    # last, so that a start that failed leaves nothing to compare the mended one with
+    lock.write(start.origin if start else None)
+    return solver
+
+
+def _seed_rank(seed: int) -> None:
+    """Give each rank but the main one draws of its own (dropout)."""
+    if not distrib.is_main():
+        torch.manual_seed(derive_seed(seed, "rank", distrib.rank()))
+
+
+def _loader(
+    cfg: DictConfig,
+    train: TrainConfig,
+    misc: MiscConfig,
+    train_set: TrackSet,
+    model: Separator,
+    extra_frames: int,
+    device: torch.device,
+) -> SegmentLoader:
+    return SegmentLoader(
+        SegmentDataset(
+            train_set,
+            segment_frames=model.spec.frames(train.segment or model.segment) + extra_frames,
+            items_per_epoch=train.steps * train.batch_size,
+            seed=cfg.seed,
+            normalise=model.inference.normalise,
+        ),
+        batch_size=train.batch_size,
+        num_workers=misc.workers,
+        rank=distrib.rank(),
+        world_size=distrib.world_size(),
+        pin_memory=device.type == "cuda",
+    )
+
+
+def _tell(
+    cfg: DictConfig, train: TrainConfig, train_set: TrackSet, model: Separator, frames: int
+) -> None:
     parameters = sum(p.numel() for p in model.parameters())
     logger.info(
         "%s with %.2f M parameters: %s of %d songs (%.0f min), %d updates of %d x %.4g s",
         cfg.model.name,
         parameters / 1e6,
-        ", ".join(spec.sources),
+        ", ".join(model.spec.sources),
         len(train_set.tracks),
         train_set.seconds / 60,
         train.steps * train.epochs,
         train.batch_size,
-        float(segment),
+        frames / model.spec.samplerate,
     )
-    options = RunOptions(folder, device, misc.checkpoint_steps, misc.progress)
-    solver = Solver(parts, train, options, link)
-    solver.resume()
-    # last, so that a start that failed leaves nothing to compare the mended one with
-    lock.write()
-    return solver
 
 
 def _validation_metric(config: ValidConfig) -> SingleMetric:
@@ -317,6 +385,10 @@ class _RunLock:
         joined = "\n".join(tracks.fingerprint for tracks in sets)
         self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
 
+    @property
+    def has_checkpoint(self) -> bool:
+        return checkpoint_path(self.folder).exists()
+
     def check(self, accept_changes: bool) -> None:
         check_lock(
             self.folder,
@@ -324,10 +396,11 @@ class _RunLock:
             self.fingerprint,
             accept_changes,
             open_mappings=OPEN_MAPPINGS,
-            has_checkpoint=checkpoint_path(self.folder).exists(),
+            has_checkpoint=self.has_checkpoint,
         )
 
-    def write(self) -> None:
+    def write(self, continued_from: str | None) -> None:
         if distrib.is_main():
             write_lock(self.folder, self.values, self.fingerprint)
-            write_provenance(self.folder, {t.split: t.manifest() for t in self.sets})
+            data = {tracks.split: tracks.manifest() for tracks in self.sets}
+            write_provenance(self.folder, data, continued_from)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from dora.distrib import get_distrib_spec
@@ -12,9 +13,11 @@ from dora.hydra import HydraMain
 from dora.xp import XP, get_xp
 from omegaconf import DictConfig
 
-from mss import build
+from mss import build, ranks, requeue
 from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
 from mss.core.errors import ConfigError, StemgridError
+from mss.solver.folder import FolderClaim
+from mss.solver.stop import Stopped, StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -68,19 +71,41 @@ def _lab_main(function: Callable[[DictConfig], None]) -> Any:
 @_lab_main
 def main(cfg: DictConfig) -> None:
     """Train, validate, keep the best, test; or go on where a checkpoint stands."""
+    stop = StopRequest().install(watch_parent=ranks.started_here())
     try:
-        if get_distrib_spec().world_size > 1:
-            # Without a process group every rank would train, and write, a whole run of its own.
-            raise ConfigError("dora run -d: this version trains in one process; leave -d out")
-        build.prepare_process(cfg)
-        xp = get_xp()
-        build.solver(cfg, folder=xp.folder, link=xp.link).run()
+        with ranks.lost_peers():
+            _train(cfg, get_xp(), stop)
+    except Stopped as stopped:
+        requeue.leave(stop, stopped.signum)
     except (StemgridError, OSError) as error:
         logger.error("%s", error)
         sys.exit(1)
     except KeyboardInterrupt:
         logger.warning("Interrupted; the same command goes on from the last checkpoint")
-        sys.exit(130)
+        sys.exit(requeue.INTERRUPTED)
+    finally:
+        stop.restore()
+
+
+def _train(cfg: DictConfig, xp: XP, stop: StopRequest) -> None:
+    spec = get_distrib_spec()
+    if spec.rank > 0:
+        _log_to_the_console_alone()
+    # before anything is built, and before the ranks of a second start could meet those of the first
+    with FolderClaim(xp.folder) if spec.rank == 0 else nullcontext():
+        device = build.build_device(cfg, spec.local_rank)
+        ranks.join(device, xp.sig)
+        build.prepare_process(cfg)
+        build.solver(cfg, xp.folder, xp.link, device, stop).run()
+        ranks.leave()
+
+
+def _log_to_the_console_alone() -> None:
+    """Leave the run's train.log to the main process; the console of each rank has a file anyway."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
 
 
 if __name__ == "__main__":

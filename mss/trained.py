@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mss.compose import compose_config
 from mss.core import registry
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
 from mss.core.separator import Separator
 from mss.core.types import AudioSpec
+from mss.release.index import Entry
+from mss.release.repo import Repo
 from mss.solver.checkpoint import checkpoint_path, load_checkpoint
 from mss.solver.lock import LOCK, PROVENANCE
+from mss.solver.resume import CONTENT
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,67 @@ def run_folder(signature: str) -> Path:
             f"{signature}: no run of this signature in {runs}.{nearest_name_hint(signature, known)}"
         )
     return folder
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """Weights to start another run from.
+
+    Attributes:
+        origin: where they are from, for messages and the provenance.
+        sources: of that model, in its order.
+        state: the weights.
+        optim: the optimiser's state that belongs to them, None where it is not kept.
+    """
+
+    origin: str
+    sources: tuple[str, ...]
+    state: dict[str, Tensor]
+    optim: dict[str, Any] | None = None
+
+
+def starting_point(name: str, with_optim: bool) -> StartingPoint:
+    """Return the weights of a run or of a released model.
+
+    A run stands for its best weights, or, with the optimiser's state, for its last.
+
+    Args:
+        name: signature of a run here, or a name in the release folder.
+        with_optim: the optimiser's state is needed.
+
+    Raises:
+        ConfigError: there is neither; or the optimiser's state is asked of a released model.
+        DataError: it is damaged, or not trained yet.
+    """
+    runs = Path(compose_config().dora.dir).absolute() / "xps"
+    if Path(name).name == name and checkpoint_path(runs / name).exists():
+        checkpoint = load_checkpoint(checkpoint_path(runs / name), CONTENT)
+        sources = tuple(_read_json(runs / name / LOCK)["config"]["spec"]["sources"])
+        if with_optim:
+            origin = f"run {name} after {checkpoint['epoch']} epochs"
+            return StartingPoint(origin, sources, checkpoint["model"], checkpoint["optim"])
+        best = checkpoint["best"]
+        if best is None:
+            raise DataError(f"continue_from: no epoch of run {name} is validated yet; train it on")
+        return StartingPoint(f"run {name}, epoch {best['epoch']}", sources, best["state"])
+    repo = Repo()
+    try:
+        entry = repo.resolve(name)
+    except DataError as error:
+        raise ConfigError(
+            f"continue_from: {name} is neither a trained run in {runs} nor a released model "
+            f"({error})"
+        ) from error
+    if not isinstance(entry, Entry):
+        raise ConfigError(f"continue_from: {name} is a bag; give one of its members")
+    if with_optim:
+        raise ConfigError(
+            f"continue_opt: {entry.name} is a released model, which has no optimiser's state; "
+            "continue from a run by its signature, or leave continue_opt out"
+        )
+    release = repo.load(entry.name)
+    (model,) = release.members
+    return StartingPoint(f"released model {entry.name}", release.spec.sources, model.state_dict())
 
 
 def load_trained(signature: str) -> TrainedRun:

@@ -164,10 +164,18 @@ class Estimate:
 
 @dataclass
 class LossReport:
-    """A loss to minimise and the named parts it is made of (detached, for the log)."""
+    """A loss to minimise and the named parts it is made of (detached, for the log).
+
+    Attributes:
+        total: scalar, the mean over what the loss's `weight` of the target sums up.
+        parts: scalars; NaN where nothing is known.
+        part_weights: what each part is a mean over, as the total is over the loss's weight; a part
+            that is not named here has the total's.
+    """
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+    part_weights: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,15 @@ no state, a resumed epoch starts at any step, and the ranks of a run share one g
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from functools import partial
+from multiprocessing.synchronize import Event
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -70,6 +75,9 @@ class SegmentLoader:
         self.steps = len(dataset) // batch_size
         self._sampler = _GlobalBatches(batch_size, self.steps, rank, world_size)
         self._names = dataset.tracks.stems
+        self._closing = multiprocessing.Event()
+        # before torch's own, which sends a TERM to the workers that are left
+        atexit.register(self._closing.set)
         self._loader: DataLoader[Any] | None = DataLoader(
             _Guarded(dataset),
             batch_sampler=self._sampler,
@@ -77,7 +85,7 @@ class SegmentLoader:
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=_start_worker,
+            worker_init_fn=partial(_start_worker, self._closing),
             # Without one of its own the DataLoader draws from torch's global generator, which a
             # resumed run would then find elsewhere than an uninterrupted one.
             generator=torch.Generator(),
@@ -106,6 +114,8 @@ class SegmentLoader:
 
     def close(self) -> None:
         """End the worker processes (the DataLoader ends them as it is dropped)."""
+        self._closing.set()
+        atexit.unregister(self._closing.set)
         self._loader = None
 
     def __enter__(self) -> SegmentLoader:
@@ -187,13 +197,19 @@ def _collate_tensors(
     return batch.mix, batch.stems, batch.labelled
 
 
-def _start_worker(worker: int) -> None:  # noqa: ARG001 - the DataLoader's signature
+def _start_worker(closing: Event, worker: int) -> None:  # noqa: ARG001 - DataLoader's signature
     """Leave signals to the main process, which ends its workers.
 
-    A forked worker inherits the solver's handlers: Ctrl-C and a scheduler's USR2 reach every
-    process of a job, and a TERM that only sets a flag could not end it.
+    Ctrl-C and a scheduler's signals reach every process of a job, and without its workers the main
+    process could not read on to the step that its ranks agree to stop at. A TERM ends a worker once
+    the loader is closed: that is how a process at its exit ends what is left of them.
     """
+
+    def end_if_closing(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if closing.is_set():
+            os._exit(0)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, end_if_closing)
     if hasattr(signal, "SIGUSR2"):
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)

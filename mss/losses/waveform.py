@@ -75,17 +75,29 @@ class WaveformLoss(ABC):
         difference = estimate.wave.float() - target.sources.float()
         errors = self.error(difference).mean(dim=(2, 3))  # [B, S]
         weight = target.weight.to(errors)
-        if self._source_weights.device != errors.device:
-            # moved once, not at every step
-            self._source_weights = self._source_weights.to(errors.device)
-
-        weighted = weight * self._source_weights
+        weighted = self._weighted(weight)
         # The smallest normal number only matters where every weight is zero: 0 / tiny = 0.
         tiny = torch.finfo(errors.dtype).tiny
         total = (weighted * errors).sum() / weighted.sum().clamp_min(tiny)
 
-        of_source = (weight * errors.detach()).sum(dim=0) / weight.sum(dim=0)  # [S]
-        return LossReport(total, dict(zip(self.sources, of_source.unbind(), strict=True)))
+        known = weight.sum(dim=0)  # [S]
+        of_source = (weight * errors.detach()).sum(dim=0) / known
+        return LossReport(
+            total,
+            parts=dict(zip(self.sources, of_source.unbind(), strict=True)),
+            part_weights=dict(zip(self.sources, known.tolist(), strict=True)),
+        )
+
+    def weight(self, target: Target) -> Tensor:
+        """Return sum_bs w[b,s] v[s], which the total is a mean over (scalar)."""
+        return self._weighted(target.weight.to(torch.float32)).sum()
+
+    def _weighted(self, weight: Tensor) -> Tensor:
+        """Return the target's weights [B, S] times those of the sources."""
+        if self._source_weights.device != weight.device:
+            # moved once, not at every step
+            self._source_weights = self._source_weights.to(weight.device)
+        return weight * self._source_weights
 
 
 class L1Loss(WaveformLoss):

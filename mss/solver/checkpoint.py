@@ -18,7 +18,7 @@ import torch
 from mss.core.errors import DataError
 from mss.core.files import atomic_path
 
-FORMAT = 1
+FORMAT = 2
 REMEDY = "Remove it to start the run again from the beginning"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import TracebackType
 
 from filelock import FileLock, Timeout
 
@@ -47,6 +48,17 @@ class FolderClaim:
     def release(self) -> None:
         """Let others have the folder."""
         self._lock.release()
+
+    def __enter__(self) -> FolderClaim:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
 
 
 def remove_leftovers(folder: Path) -> None:

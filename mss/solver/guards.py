@@ -11,43 +11,29 @@ from typing import Any
 import torch
 
 from mss.core.files import atomic_path
-from mss.core.types import Batch, LossReport, Progress, Target
+from mss.core.types import Batch, Progress, Target
 from mss.solver.errors import GradientError, TrainingError
 
 logger = logging.getLogger(__name__)
 
 
-def check_loss(
-    loss: LossReport, batch: Batch, target: Target, progress: Progress, folder: Path
-) -> float:
-    """Return the loss as a number, if it is one to learn from.
-
-    Raises:
-        TrainingError: it is NaN, infinite or exactly zero; the batch lies in `folder`.
-    """
-    value = loss.total.item()
-    if math.isfinite(value) and value != 0.0:
-        return value
-    if value == 0.0:
-        cause = _zero_cause(target)
-    elif not torch.isfinite(batch.mix).all():
+def not_finite_cause(value: float, batch: Batch) -> str:
+    """Say why a loss may be NaN or infinite."""
+    if not torch.isfinite(batch.mix).all():
         cause = "the batch itself holds NaN or infinities: run python -m tools.check_data"
     else:
         cause = (
             "the data is finite, so the weights diverged: try a lower optim.lr or optim.clip_norm"
         )
-    raise failure(f"the loss is {value}; {cause}", batch, progress, folder)
+    return f"the loss is {value}; {cause}"
 
 
-def gradient_failure(
-    error: GradientError, loss: float, batch: Batch, progress: Progress, folder: Path
-) -> TrainingError:
-    """Return the error that ends a training whose loss was finite and its gradient not."""
-    cause = (
-        f"{error}, though the loss is {loss:.4g}: some operation has no finite derivative there "
+def gradient_cause(error: GradientError) -> str:
+    """Say why a gradient may not be finite though the loss is."""
+    return (
+        f"{error}, though the loss is finite: some operation has no finite derivative there "
         "(a root or a division at 0?), or the weights diverged: try a lower optim.lr"
     )
-    return failure(cause, batch, progress, folder)
 
 
 def failure(cause: str, batch: Batch, progress: Progress, folder: Path) -> TrainingError:
@@ -74,12 +60,15 @@ def _save_batch(batch: Batch, progress: Progress, folder: Path) -> str:
     return f"The batch lies in {path}"
 
 
-def _zero_cause(target: Target) -> str:
+def zero_cause(target: Target) -> str:
+    """Say why a loss may be exactly zero."""
     if not bool(target.weight.any()):
-        return "no source of this batch has a weight (nothing is labelled)"
-    if not bool(target.sources.any()):
-        return "every target of this batch is silent: check dset and targets"
-    return "the estimate equals the target exactly, which no training reaches: check the loss"
+        cause = "no source of this batch has a weight (nothing is labelled)"
+    elif not bool(target.sources.any()):
+        cause = "every target of this batch is silent: check dset and targets"
+    else:
+        cause = "the estimate equals the target exactly, which no training reaches: check the loss"
+    return f"the loss is 0.0; {cause}"
 
 
 def check_validation(metrics: Mapping[str, Any], name: str) -> None:

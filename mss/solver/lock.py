@@ -192,7 +192,9 @@ def provenance(data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def write_provenance(folder: Path, data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def write_provenance(
+    folder: Path, data: Mapping[str, Mapping[str, Any]], continued_from: str | None = None
+) -> dict[str, Any]:
     """Keep `provenance.json` true over every start of a run; return what it holds.
 
     The first start describes everything (`provenance`). A later one with other code or data than
@@ -202,6 +204,7 @@ def write_provenance(folder: Path, data: Mapping[str, Mapping[str, Any]]) -> dic
     Args:
         folder: the run's folder.
         data: the manifest of each split (`TrackSet.manifest`), with its ``fingerprint``.
+        continued_from: where the first start took its weights from.
 
     Raises:
         DataError: the file is damaged or could not be written.
@@ -209,6 +212,8 @@ def write_provenance(folder: Path, data: Mapping[str, Mapping[str, Any]]) -> dic
     path = folder / PROVENANCE
     if not path.exists():
         described = provenance(data)
+        if continued_from is not None:
+            described["continued_from"] = continued_from
         _write_json(path, described)
         return described
     stored = _read_json(path, "restore it, or remove it to describe the run anew")

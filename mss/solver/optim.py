@@ -1,4 +1,4 @@
-"""Optimisers, and the one update that a training step makes with them."""
+"""Optimisers: their keys, the clip of the gradient, and what a resume keeps of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from mss.core.errors import ConfigError
-from mss.solver.errors import GradientError
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,16 @@ class Adam:
     Config: ClassVar[type[OptimConfig]] = OptimConfig
     torch_class: ClassVar[type[torch.optim.Optimizer]] = torch.optim.Adam
 
-    def __init__(self, config: OptimConfig, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self, config: OptimConfig, parameters: Iterable[nn.Parameter], fused: bool = False
+    ) -> None:
+        """Prepare to update `parameters`, which are on their device.
+
+        Args:
+            config: keys of the optimiser.
+            parameters: of the model; those that need no gradient are left out.
+            fused: update them in one kernel, equal but for rounding.
+        """
         self.config = config
         self.parameters = [p for p in parameters if p.requires_grad]
         make: Any = self.torch_class
@@ -64,22 +72,17 @@ class Adam:
             betas=config.betas,
             eps=config.eps,
             weight_decay=config.weight_decay,
+            fused=fused or None,  # None: torch's own choice among the others
         )
 
-    def update(self, loss: Tensor) -> Tensor:
-        """Backward, clip, step. Returns the gradients' global L2 norm before clipping.
-
-        Raises:
-            GradientError: the norm is not finite; no step was made.
-        """
+    def zero_grad(self) -> None:
+        """Forget the gradients of the update before."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        limit = self.config.clip_norm or float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
-        if not math.isfinite(norm.item()):
-            raise GradientError(f"the norm of the gradient is {norm.item()}")
-        self.optimizer.step()
-        return norm
+
+    def clip(self) -> Tensor:
+        """Clip the gradients together; return their L2 norm before it."""
+        limit = self.config.clip_norm or math.inf
+        return torch.nn.utils.clip_grad_norm_(self.parameters, limit)
 
     def state_dict(self) -> dict[str, Any]:
         return self.optimizer.state_dict()

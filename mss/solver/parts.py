@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from mss.core.errors import ConfigError
 from mss.core.separator import Separator
@@ -16,7 +17,9 @@ from mss.core.types import Batch, Estimate, LossReport, Seconds, Target
 from mss.distill.base import TargetProvider
 from mss.solver.ema import Ema
 from mss.solver.optim import Adam
+from mss.solver.precision import PrecisionName
 from mss.solver.schedule import Schedule
+from mss.solver.speed import Speed
 
 Metrics = dict[str, Any]
 
@@ -30,12 +33,14 @@ class TrainConfig:
         items: segments an epoch, over all ranks.
         batch_size: segments an update, over all ranks.
         segment: seconds of one training crop; None: the model's own segment.
+        precision: number format of the network; weights and loss are float32 in any case.
     """
 
     epochs: int
     items: int
     batch_size: int
     segment: Seconds | None = None
+    precision: PrecisionName = "float32"
 
     def __post_init__(self) -> None:
         for key in ("epochs", "items", "batch_size"):
@@ -55,20 +60,53 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class ValidConfig:
+    """Keys of the validation.
+
+    Attributes:
+        metric: the best model is chosen by this one.
+        every: epochs from one full validation to the next; the last epoch has one in any case.
+        subset: songs to score at the epochs between, 0: none.
+    """
+
+    metric: str = "nsdr"
+    every: int = 1
+    subset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ConfigError(f"valid.every: {self.every} is below 1")
+        if self.subset < 0:
+            raise ConfigError(f"valid.subset: {self.subset} is negative")
+        if self.subset and self.every == 1:
+            raise ConfigError(
+                "valid.subset: every validation is a full one; give valid.every, such as 10"
+            )
+
+    def is_full(self, epoch: int, epochs: int) -> bool:
+        """Whether `epoch` (from 0) of `epochs` is validated on all songs."""
+        return (epoch + 1) % self.every == 0 or epoch + 1 == epochs
+
+
+@dataclass(frozen=True)
 class RunOptions:
-    """What changes no result: where a run keeps its state and how it tells of itself.
+    """What changes no result: where a run keeps its state, how it computes and tells of itself.
 
     Attributes:
         folder: of this run.
         device: of the model.
         checkpoint_steps: a checkpoint also every so many updates, 0: at epoch ends only.
         progress: show bars (they go to standard error).
+        log_seconds: from one line of progress to the next where there is no bar, 0: none.
+        speed: how the updates are computed.
     """
 
     folder: Path
     device: torch.device
     checkpoint_steps: int = 0
     progress: bool = True
+    log_seconds: float = 60.0
+    speed: Speed = field(default_factory=Speed)
 
 
 class Augment(Protocol):
@@ -81,15 +119,29 @@ class Link(Protocol):
     def update_history(self, history: list[Metrics]) -> None: ...
 
 
-Loss = Callable[[Estimate, Target], LossReport]
+class Loss(Protocol):
+    """A mean over the items and sources of a batch, by the weights of the target."""
+
+    def __call__(self, estimate: Estimate, target: Target) -> LossReport: ...
+
+    def weight(self, target: Target) -> Tensor:
+        """Return what the total is a mean over (scalar).
+
+        The totals of a batch's parts, averaged by it, are the total of the batch.
+        """
+        ...
+
+
 EpochBatches = Callable[[int, int], Iterable[Batch]]
 """(epoch, first step) -> that epoch's batches from that step on.
 
 A batch is a function of its place alone: all but the first of a call are fetched without a draw
 from the global generators (what the start of a call draws is given back, see `Solver`).
 """
-Evaluate = Callable[[Separator], Metrics]
-"""Score a model over whole tracks."""
+Validate = Callable[[Separator, bool], Metrics]
+"""(model, all songs or the subset) -> its scores over whole songs."""
+Test = Callable[[Separator], Metrics]
+"""Score a model over the songs of the test."""
 
 
 @dataclass
@@ -104,7 +156,7 @@ class Parts:
     schedule: Schedule
     ema: Ema
     batches: EpochBatches
-    validate: Evaluate
-    test: Evaluate | None
+    validate: Validate
+    test: Test | None
     metric: str
     higher_is_better: bool

@@ -6,7 +6,8 @@ weights' shapes, which averages are kept, the kind of schedule, the chain of tar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import NoneType
@@ -14,11 +15,14 @@ from typing import Any
 
 from torch import Tensor
 
+from mss.core import distrib
 from mss.core.errors import ConfigError
 from mss.distill.base import TargetChain, TargetProvider
 from mss.solver.ema import Ema
 from mss.solver.optim import Adam
 from mss.solver.schedule import Schedule
+
+logger = logging.getLogger(__name__)
 
 REMEDY = "These keys can't change in a running run: restore them, or start a new run"
 
@@ -28,11 +32,13 @@ CONTENT: dict[str, type | tuple[type, ...]] = {
     "schedule": dict,
     "ema": dict,
     "targets": dict,
-    "rng": dict,
+    "precision": dict,
+    "rng": list,
     "epoch": int,
     "step": int,
     "running": dict,
     "clock": dict,
+    "trained": (dict, NoneType),
     "history": list,
     "best": (dict, NoneType),
     "tested": bool,
@@ -122,3 +128,13 @@ def _differences(key: str, then: Mapping[str, Tensor], now: Mapping[str, Tensor]
     if len(lines) > shown:
         lines[shown:] = [f"{key}: and {len(lines) - shown} weights more"]
     return lines
+
+
+def own_rng_state(states: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return this rank's generators of a checkpoint, None for a rank that it does not know.
+
+    A run that goes on with another number of ranks draws other dropout masks from here on.
+    """
+    if len(states) != distrib.world_size():
+        logger.info("%d ranks go on with a run of %d", distrib.world_size(), len(states))
+    return states[distrib.rank()] if distrib.rank() < len(states) else None

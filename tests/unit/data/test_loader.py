@@ -124,7 +124,6 @@ class Signals:
     def __call__(self, stems: Tensor, generator: np.random.Generator) -> Tensor:
         facts = [
             signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
-            signal.getsignal(signal.SIGTERM) == signal.SIG_DFL,
             signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN,
             torch.get_num_threads() == 1,
             os.getpid() != self.parent,
@@ -135,14 +134,29 @@ class Signals:
 
 
 def test_workers_leave_signals_to_the_main_process(dataset: SegmentDataset) -> None:
-    """A forked worker would inherit handlers that only set a flag, and TERM could not end it."""
     dataset.loader_augment = Signals()
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        batch = next(iter(make_loader(dataset, 2, epoch=0, num_workers=1)))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    batch = next(iter(make_loader(dataset, 2, epoch=0, num_workers=1)))
     assert batch.stems.all(), batch.stems[0, 0, 0]
+
+
+def test_a_job_s_signals_end_no_worker_until_the_loader_is_closed(dataset: SegmentDataset) -> None:
+    """A scheduler signals every process of a job; the main one reads on to where it can stop."""
+    loader = SegmentLoader(dataset, 2, num_workers=2)
+    batches = loader.epoch(0)
+    first = next(batches)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+            os.kill(worker.pid, signal.Signals(signum))
+    rest = list(batches)
+    assert 1 + len(rest) == len(loader)
+    assert torch.equal(first.stems, next(iter(make_loader(dataset, 2, epoch=0))).stems)
+    loader.close()
+    for worker in workers:  # a TERM ends one now, as it is sent at the exit of the process
+        worker.terminate()
+        worker.join(10)
+        assert not worker.is_alive()
 
 
 def test_refuses_what_does_not_divide(dataset: SegmentDataset) -> None:
