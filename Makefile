@@ -9,7 +9,8 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TESTENV) $(BIN)/python -m pytest --durations=20
 XDIST := -n 2 --dist loadfile
 
-.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel wheel-test clean
+.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel wheel-test \
+	slurm-test slurm-soak slurm-start slurm-stop clean
 
 install: $(STAMP)
 
@@ -36,6 +37,22 @@ integ: $(STAMP)
 
 parity: $(STAMP)
 	$(PYTEST) $(XDIST) tests/parity
+
+# A real SLURM on this machine (Debian, as root); the tests start and stop one where none is up.
+slurm-test: $(STAMP)
+	tests/slurm/install.sh
+	$(PYTEST) -m "slurm and not soak" tests/slurm
+
+slurm-soak: $(STAMP)
+	tests/slurm/install.sh
+	$(PYTEST) -m soak tests/slurm
+
+slurm-start:
+	tests/slurm/install.sh
+	tests/slurm/start.sh
+
+slurm-stop:
+	tests/slurm/stop.sh
 
 overfit: $(STAMP)
 	$(BIN)/python -m tools.overfit

@@ -1,8 +1,12 @@
-"""Does every part of the lab work together? Two tiny models, two short epochs each."""
+"""Does every part of the lab work together? Tiny models, two short epochs, minutes in all.
+
+A single job, a job array of two and a job of two tasks: what a cluster must accept. As Dora counts
+tasks by GPUs, the last one asks for two.
+"""
 
 from dora.explore import Launcher
 
-from grids._base import SeparationExplorer
+from grids._base import SeparationExplorer, preset
 
 
 @SeparationExplorer
@@ -11,5 +15,14 @@ def explorer(launcher: Launcher) -> None:
     launcher.bind_({"variant": "debug", "dset": "demo_tiny", "targets": "all", "loss": "l1"})
     launcher.bind_({"augment": "default", "optim": "adam", "schedule": "constant"})
     launcher.bind_({"distill": "none", "test": "fast"})
-    for model in ("openunmix_tiny", "hdemucs_tiny"):
-        launcher({"model": model})
+    # An hour for minutes: where ten minutes or less are asked for, submitit takes every preemption
+    # for a time-out, and ends a job at the third.
+    launcher.slurm_(**preset("cpu", mem_per_gpu=4, time=60))
+
+    launcher({"model": "openunmix_tiny"})
+    with launcher.job_array():
+        for loss in ("l1", "mse"):
+            launcher({"model": "hdemucs_tiny", "loss": loss})
+    # Two tasks share the batch, each its whole groups of four for the remix.
+    pair = launcher.slurm(gpus=2)
+    pair({"model": "hdemucs_tiny", "train.batch_size": 8, "train.items": 16})

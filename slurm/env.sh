@@ -1,11 +1,25 @@
 # shellcheck shell=bash
-# Read by every wrapper: where the clone is, its environment, its logs. What the caller's
-# environment sets wins. Partition, account, time and GPUs are sbatch's own business: export
-# SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT, SBATCH_GPUS, or give its options.
+# Where this site runs its jobs. sbatch asks for partition, account, GPUs and time before it runs a
+# script, so read this in the shell that submits (once, or in ~/.bashrc):
+#
+#   . slurm/env.sh
+#
+# The values come from slurm/site.sh beside this file, which is yours and not in git, such as
+#
+#   : "${STEMGRID_PARTITION:=gpu}" "${STEMGRID_ACCOUNT:=music}"     # the presets of grids, too
+#   : "${STEMGRID_GPUS:=1}" "${STEMGRID_TIME:=1-00:00:00}"          # the wrappers alone
+#   : "${STEMGRID_LOGS:=$HOME/logs}"
+#   module load cuda
+#
+# where := leaves what the environment sets; options of sbatch win over both. Without any of them a
+# job asks for no GPU and takes the cluster's default partition, account and time.
 
-STEMGRID_HOME=${STEMGRID_HOME:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
-export STEMGRID_CALLER=$PWD # what relative file names of the caller are meant from
-export STEMGRID_REPO=${STEMGRID_REPO:-$STEMGRID_HOME/release_models}
-export PATH=$STEMGRID_HOME/.venv/bin:$PATH
-export DORA_PACKAGE=mss
-cd "$STEMGRID_HOME" || exit 1
+_site=$(dirname "${BASH_SOURCE[0]:-$0}")/site.sh
+# shellcheck source=/dev/null
+[ ! -f "$_site" ] || . "$_site"
+unset _site
+
+[ -z "${STEMGRID_PARTITION:-}" ] || export STEMGRID_PARTITION SBATCH_PARTITION="$STEMGRID_PARTITION"
+[ -z "${STEMGRID_ACCOUNT:-}" ] || export STEMGRID_ACCOUNT SBATCH_ACCOUNT="$STEMGRID_ACCOUNT"
+[ -z "${STEMGRID_GPUS:-}" ] || export SBATCH_GPUS="$STEMGRID_GPUS"
+[ -z "${STEMGRID_TIME:-}" ] || export SBATCH_TIMELIMIT="$STEMGRID_TIME"

@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=stemgrid-evaluate
-#SBATCH --output=stemgrid-evaluate-%j.log
+#SBATCH --output=stemgrid-%j.out
+#SBATCH --open-mode=append
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=8G
 # sbatch slurm/evaluate.sh NAME [overrides...]: score a released model.
 set -euo pipefail
-# sbatch runs a copy from its spool: the job knows where the original lies
-script=$0
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-  script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
+# sbatch runs a copy from its spool; the job knows where the original lies
+home=${STEMGRID_HOME:-$(dirname "$0")/..}
+if [ ! -f "$home/slurm/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  job=$(scontrol show job "$SLURM_JOB_ID")
+  job=${job#*Command=}
+  home=${job%%/slurm/evaluate.sh*}
 fi
-# shellcheck source=slurm/env.sh
-. "$(dirname "$script")/env.sh"
+[ -f "$home/slurm/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
+# shellcheck source=slurm/job.sh
+. "$home/slurm/job.sh"
 
-exec python -m tools.test_pretrained -n "${1:?give the name of a released model}" "${@:2}"
+launch python -m tools.test_pretrained -n "${1:?give the name of a released model}" "${@:2}"

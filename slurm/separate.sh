@@ -1,17 +1,22 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=stemgrid-separate
-#SBATCH --output=stemgrid-separate-%j.log
-# sbatch slurm/separate.sh FILE NAME: separate a recording with a released model.
+#SBATCH --output=stemgrid-%j.out
+#SBATCH --open-mode=append
+#SBATCH --cpus-per-task=2
+#SBATCH --mem=8G
+# sbatch slurm/separate.sh FILE NAME: separate a recording, into separated/ where you stand.
 set -euo pipefail
-# sbatch runs a copy from its spool: the job knows where the original lies
-script=$0
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-  script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
+# sbatch runs a copy from its spool; the job knows where the original lies
+home=${STEMGRID_HOME:-$(dirname "$0")/..}
+if [ ! -f "$home/slurm/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  job=$(scontrol show job "$SLURM_JOB_ID")
+  job=${job#*Command=}
+  home=${job%%/slurm/separate.sh*}
 fi
-# shellcheck source=slurm/env.sh
-. "$(dirname "$script")/env.sh"
+[ -f "$home/slurm/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
+# shellcheck source=slurm/job.sh
+. "$home/slurm/job.sh"
 
 file=${1:?give a file}
-case $file in /*) ;; *) file=$STEMGRID_CALLER/$file ;; esac
-exec stemgrid separate "$file" -n "${2:?give the name of a released model}" \
-  -o "$STEMGRID_CALLER/separated"
+case $file in /*) ;; *) file=$CALLER/$file ;; esac
+launch stemgrid separate "$file" -n "${2:?give the name of a released model}" -o "$CALLER/separated"

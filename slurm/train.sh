@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 #SBATCH --job-name=stemgrid-train
-#SBATCH --output=stemgrid-train-%j.log
-# sbatch slurm/train.sh [EPOCHS] [overrides...]: train one configuration.
+#SBATCH --output=stemgrid-%j.out
+#SBATCH --open-mode=append
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=8G
+#SBATCH --requeue
+#SBATCH --signal=USR2@120
+# sbatch [--ntasks=N] slurm/train.sh [EPOCHS] [overrides...]: train one configuration.
 set -euo pipefail
-# sbatch runs a copy from its spool: the job knows where the original lies
-script=$0
-if [ -n "${SLURM_JOB_ID:-}" ]; then
-  script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p')
+# sbatch runs a copy from its spool; the job knows where the original lies
+home=${STEMGRID_HOME:-$(dirname "$0")/..}
+if [ ! -f "$home/slurm/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  job=$(scontrol show job "$SLURM_JOB_ID")
+  job=${job#*Command=}
+  home=${job%%/slurm/train.sh*}
 fi
-# shellcheck source=slurm/env.sh
-. "$(dirname "$script")/env.sh"
+[ -f "$home/slurm/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
+# shellcheck source=slurm/job.sh
+. "$home/slurm/job.sh"
 
-if [[ "${1:-}" =~ ^[0-9]+$ ]]; then
+if [[ ${1:-} =~ ^[0-9]+$ ]]; then
   set -- "train.epochs=$1" "${@:2}"
 fi
-exec dora run "$@"
+launch dora run "$@"
