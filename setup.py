@@ -54,6 +54,7 @@ DEV = [
     "build",
     "wheel",
     "demucs==4.1.0",
+    "tensorboard>=2.15",
 ]
 
 setup(
@@ -71,6 +72,7 @@ setup(
         "dev": TRAIN + DEV,
         "onnx": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.20"],
         "openvino": ["openvino>=2025.0"],
+        "tensorboard": ["tensorboard>=2.15"],
         "web": ["starlette>=0.40", "uvicorn>=0.30", "python-multipart>=0.0.18"],
         # must be of the same version as torch: see environment-cuda.yml
         "torchaudio": ["torchaudio"],

@@ -251,9 +251,9 @@ def solver(
     lock.check(misc.accept_changes)
 
     model = build_model(cfg, spec)
-    start = (
-        None if lock.has_checkpoint else continue_from(model, cfg.continue_from, cfg.continue_opt)
-    )
+    start = None  # the run's own checkpoint goes before
+    if not lock.has_checkpoint:
+        start = continue_from(model, cfg.continue_from, cfg.continue_opt, folder.parent)
     model = normalise_over_ranks(model.to(device), misc.accumulate)
     augments = build_augments(cfg, spec)
     _check_batch(train, augments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from typing import Any
 
 from mss.core.errors import ConfigError
@@ -10,14 +12,17 @@ from mss.solver.optim import Adam
 from mss.solver.transfer import take_weights
 from mss.trained import StartingPoint, starting_point
 
+logger = logging.getLogger(__name__)
 
-def continue_from(model: Separator, name: Any, with_optim: Any) -> StartingPoint | None:
+
+def continue_from(model: Separator, name: Any, with_optim: Any, runs: Path) -> StartingPoint | None:
     """Give a model the weights of another, where the configuration names one.
 
     Args:
         model: takes what fits it by name and shape.
         name: the value of `continue_from`: a run's signature, a released model's name, or None.
         with_optim: the value of `continue_opt`: the optimiser's state is to be taken as well.
+        runs: folder of all runs.
 
     Raises:
         ConfigError: there is no such model, or it does not fit.
@@ -32,13 +37,21 @@ def continue_from(model: Separator, name: Any, with_optim: Any) -> StartingPoint
         raise ConfigError(
             f"continue_from: {name} was read as a number; quote it: continue_from='\"SIG\"'"
         )
-    start = starting_point(str(name), with_optim)
+    start = starting_point(str(name), with_optim, runs)
     own = model.spec.sources
     if sorted(start.sources) == sorted(own) and start.sources != own:
         raise ConfigError(
             f"continue_from: {start.origin} has the sources {', '.join(start.sources)}, this run "
             f"{', '.join(own)}: the same in another order, so each would start as another; "
             "name them in that order by a choice of targets"
+        )
+    if start.sources != own:
+        logger.warning(
+            "continue_from: %s has the sources %s, this run %s: what belongs to one source alone "
+            "is taken by its position",
+            start.origin,
+            ", ".join(start.sources),
+            ", ".join(own),
         )
     transfer = take_weights(model, start.state, start.origin)
     if with_optim and not transfer.complete:

@@ -63,7 +63,7 @@ class StartingPoint:
     optim: dict[str, Any] | None = None
 
 
-def starting_point(name: str, with_optim: bool) -> StartingPoint:
+def starting_point(name: str, with_optim: bool, runs: Path) -> StartingPoint:
     """Return the weights of a run or of a released model.
 
     A run stands for its best weights, or, with the optimiser's state, for its last.
@@ -71,12 +71,12 @@ def starting_point(name: str, with_optim: bool) -> StartingPoint:
     Args:
         name: signature of a run here, or a name in the release folder.
         with_optim: the optimiser's state is needed.
+        runs: folder of all runs.
 
     Raises:
         ConfigError: there is neither; or the optimiser's state is asked of a released model.
         DataError: it is damaged, or not trained yet.
     """
-    runs = Path(compose_config().dora.dir).absolute() / "xps"
     if Path(name).name == name and checkpoint_path(runs / name).exists():
         checkpoint = load_checkpoint(checkpoint_path(runs / name), CONTENT)
         sources = tuple(_read_json(runs / name / LOCK)["config"]["spec"]["sources"])

@@ -29,13 +29,27 @@ def save_checkpoint(path: str | os.PathLike[str], state: dict[str, Any]) -> None
         DataError: it could not be written (a full disk, a read-only folder).
     """
     try:
-        with atomic_path(path) as temporary:
-            torch.save({"format": FORMAT, **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
+        save_tensors(path, {"format": FORMAT, **state})
+    except OSError as error:
         raise DataError(
             f"{path}: the checkpoint could not be written ({error}); "
             "the one before it is kept. Free space or give another folder, then run again"
         ) from error
+
+
+def save_tensors(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
+    """Write tensors and plain values atomically.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        try:
+            torch.save(content, file)
+        except RuntimeError as error:
+            # torch's zip writer tells its own state in place of what the system said
+            cause = error.__context__
+            raise cause if isinstance(cause, OSError) else OSError(str(error)) from error
 
 
 def load_checkpoint(

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from mss.core.files import atomic_path
 from mss.core.types import Batch, Progress, Target
+from mss.solver.checkpoint import save_tensors
 from mss.solver.errors import GradientError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,8 @@ def _save_batch(batch: Batch, progress: Progress, folder: Path) -> str:
             "epoch": progress.epoch,
             "step": progress.step,
         }
-        with atomic_path(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError
+        save_tensors(path, content)
+    except OSError as error:
         return f"The batch could not be saved ({error})"
     return f"The batch lies in {path}"
 

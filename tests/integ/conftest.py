@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,16 @@ class Lab:
         )
         assert done.returncode == status, done.stdout
         return done.stdout
+
+    def wait_until(
+        self, condition: Callable[[], object], process: subprocess.Popen, log: Path
+    ) -> None:
+        """Wait for two minutes at most, while the process runs."""
+        end = time.monotonic() + 120
+        while not condition():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
 
     def train(self, *overrides: str, status: int = 0) -> str:
         return self.run("dora", "-P", "mss", "run", *overrides, status=status)

@@ -23,14 +23,6 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in file.read().split()]
 
 
-def wait_until(condition, process, log, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.05)
-
-
 @pytest.mark.timeout(400)
 def test_two_ranks_have_the_loss_curve_of_one_process(make_lab):
     """Every batch augmentation, 20 updates, each an epoch so that its loss is kept."""
@@ -65,7 +57,7 @@ def test_ranks_stop_together_and_go_on_bit_equal(make_lab):
 
     log = stopped.root / "log"
     launcher = stopped.start(*RANKS, *run, log=log)
-    wait_until(lambda: "train 1/2 | 3/12" in log.read_text(), launcher, log)
+    stopped.wait_until(lambda: "train 1/2 | 3/12" in log.read_text(), launcher, log)
     ranks = children(launcher.pid)
     assert len(ranks) == 2
     launcher.terminate()  # Dora's launcher ends at once, and tells its ranks nothing
@@ -98,7 +90,7 @@ def test_a_killed_rank_ends_the_run_and_a_second_start_is_refused(lab):
     sig = lab.signature(*run)
     log = lab.root / "log"
     launcher = lab.start(*RANKS, *run, log=log)
-    wait_until((lab.runs / sig / "checkpoint.th").exists, launcher, log)
+    lab.wait_until((lab.runs / sig / "checkpoint.th").exists, launcher, log)
 
     refused = lab.run(*RANKS, *run, status=1)
     assert "this run is being trained by another process" in refused

@@ -54,7 +54,7 @@ def test_a_failed_write_keeps_the_older_one_and_no_half(tmp_path, monkeypatch):
     save_checkpoint(path, {"x": 1})
 
     def full_disk(state, where):
-        where.write_bytes(b"half")
+        where.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.torch, "save", full_disk)
