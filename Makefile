@@ -9,7 +9,7 @@ TESTENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(TESTENV) $(BIN)/python -m pytest --durations=20
 XDIST := -n 2 --dist loadfile
 
-.PHONY: install demo demo-short test lint format types contracts integ parity overfit check wheel wheel-test \
+.PHONY: install demo demo-short test lint format types contracts integ parity overfit bench check wheel wheel-test \
 	slurm-test slurm-soak slurm-start slurm-stop clean
 
 install: $(STAMP)
@@ -53,6 +53,10 @@ slurm-start:
 
 slurm-stop:
 	tests/slurm/stop.sh
+
+# Ratios against peers, by turns; half an hour on two cores. Nothing else should run beside it.
+bench: $(STAMP)
+	$(BIN)/python -m tools.bench
 
 overfit: $(STAMP)
 	$(BIN)/python -m tools.overfit

@@ -36,6 +36,7 @@ TRAIN = [
     "midirenderer==0.1.3",
     "mido>=1.3",
     "rich>=13",
+    "scipy>=1.11",
 ]
 
 # Checks, and the peers that tests compare with. openunmix imports torchaudio, so `make install`
@@ -45,7 +46,6 @@ DEV = [
     "pytest-xdist>=3.6",
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
-    "scipy>=1.11",
     "ruff",
     "mypy",
     "import-linter>=2",

@@ -14,7 +14,7 @@ from typing import Any
 
 import treetable as tt
 from dora.explore import Explorer, Herd, Launcher
-from dora.shep import Sheep, Shepherd
+from dora.shep import Sheep
 
 from grids._history import (
     MEASURE,
@@ -28,13 +28,10 @@ from grids._history import (
     section,
 )
 from grids._paired import TestTracks, paired_difference, read_test_tracks
-from grids._slurm import cancel_orphans, preset, require_slurm
+from grids._slurm import preset, require_slurm
 from mss.core.errors import StemgridError
 
 __all__ = ["SeparationExplorer", "preset"]
-
-# Before Dora makes the shepherd of a grid, which looks for orphans.
-Shepherd._check_orphans = cancel_orphans  # type: ignore[method-assign]
 
 
 class SeparationExplorer(Explorer):

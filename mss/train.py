@@ -13,13 +13,15 @@ from dora.hydra import HydraMain
 from dora.xp import XP, get_xp
 from omegaconf import DictConfig
 
-from mss import build, ranks, requeue
+from mss import build, orphans, ranks, requeue
 from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
 from mss.core.errors import ConfigError, StemgridError
 from mss.solver.folder import FolderClaim
 from mss.solver.stop import Stopped, StopRequest
 
 logger = logging.getLogger(__name__)
+
+orphans.install()  # every command of Dora's comes by here
 
 
 class LabMain(HydraMain):
@@ -38,6 +40,15 @@ class LabMain(HydraMain):
             # Dora's comparison keeps state from a failed attempt, so the process ends here.
             print(f"dora: error: {error}", file=sys.stderr)
             sys.exit(1)
+
+    def get_xp_history(self, xp: XP) -> list[dict[str, Any]]:
+        """Return the epochs of a run, none where the file that holds them is damaged."""
+        try:
+            history: list[dict[str, Any]] = super().get_xp_history(xp)
+            return history
+        except ValueError as error:
+            logger.warning("%s: the history can't be read (%s)", xp.history, error)
+            return []
 
     def _make_outputs(self) -> None:
         """Make the folder of all runs, which Dora itself would do with a traceback."""

@@ -197,6 +197,7 @@ class TrackSet:
             "name": self.name,
             "split": self.split,
             "fingerprint": self.fingerprint,
+            "seconds": round(self.seconds, 3),
             "tracks": {
                 track.name: {
                     stem: {"sha256": facts.sha256, "bytes": facts.size}

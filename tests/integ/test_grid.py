@@ -1,22 +1,38 @@
 """Dora's own commands, as far as they go without a scheduler."""
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.integ
 
 
-def test_a_grid_is_listed_and_its_runs_can_be_referenced(lab):
-    printed = lab.run(
-        "dora", "-P", "mss", "grid", "smoke", "--dry_run", "--no_monitoring", "--init"
-    )
+def test_a_grid_is_planned_without_a_scheduler_and_nothing_is_written(lab):
+    printed = lab.run("tools.grid", "smoke", "--plan")
     assert "openunmix_tiny" in printed
     assert "hdemucs_tiny" in printed
-    signatures = sorted(path.name for path in lab.runs.iterdir())
-    assert len(signatures) == 2
-    assert all(signature in printed for signature in signatures)
-    assert "openunmix_tiny" in lab.run("dora", "-P", "mss", "info", "-f", signatures[0]) + lab.run(
-        "dora", "-P", "mss", "info", "-f", signatures[1]
-    )
+    assert "#SBATCH --signal=USR2@90" in printed
+    assert not lab.runs.exists()
+
+
+@pytest.mark.timeout(400)
+def test_a_grid_runs_here_and_ends_as_it_would_run_by_run(lab, make_lab):
+    printed = lab.run("tools.grid", "smoke", "--local", "--jobs", "2", "-o", "misc.threads=1")
+    assert printed.count("COM") >= 4  # COMPLETED
+    runs = sorted(path.name for path in lab.runs.iterdir())
+    assert len(runs) == 4
+    assert all(run in lab.run("tools.grid", "smoke", "--plan") for run in runs)
+    other = make_lab("other")
+    argv = json.loads((lab.runs / runs[0] / ".argv.json").read_text())
+    ranks = ("-d", "--ddp_workers=2") if (lab.runs / runs[0] / "worker_1.log").exists() else ()
+    other.run("dora", "-P", "mss", "run", *ranks, *argv, "misc.threads=1")
+    histories = [json.loads((x.runs / runs[0] / "history.json").read_text()) for x in (lab, other)]
+    assert histories[0][-1]["test"] == histories[1][-1]["test"]
+    assert [e["train"]["loss"] for e in histories[0]] == [e["train"]["loss"] for e in histories[1]]
+
+    explained = lab.run("tools.explain", runs[0][:6])
+    assert runs[0] in explained
+    assert "dset=demo_tiny" in explained
 
 
 def test_every_optional_group_can_be_none(lab):

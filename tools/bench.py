@@ -1,0 +1,176 @@
+"""How fast is it, beside a peer, in one run? ``make bench``.
+
+Each side of a pair works in a process of its own and the two take turns, so that what else goes on
+on the machine meets both; medians of each side's times give a ratio. Seconds on a shared machine
+mean little, ratios mean something: differences below a tenth are noise.
+
+    python -m tools.bench                     all of it, on the CPU
+    python -m tools.bench step --threads 2    one pair
+    python -m tools.bench step --device cuda --precision bf16 --compile
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mss.core.errors import ConfigError, StemgridError
+from mss.core.files import write_json_atomic
+from tools.bench_loader import LOADER_PAIRS
+from tools.bench_pair import Pair, Side
+from tools.bench_step import STEP_PAIRS
+
+OUT = Path("outputs/bench/bench.json")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians over the rounds of one pair; memory is the peak of each side's process."""
+
+    name: str
+    unit: str
+    peer_name: str
+    ours_per_second: float
+    peer_per_second: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    ours_gib: float
+    peer_gib: float
+    rounds: int
+
+
+PAIRS = {pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the pairs that are asked for; print a table and keep it as JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("pairs", nargs="*", help=f"of {', '.join(PAIRS)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", help="of our side's training step")
+    parser.add_argument("--compile", action="store_true", help="our side's network")
+    parser.add_argument("--channels-last", action="store_true", help="our side's network")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.5, help="of one segment")
+    args = parser.parse_args(argv)
+    options = {key: value for key, value in vars(args).items() if key not in ("pairs", "rounds")}
+    try:
+        unknown = [name for name in args.pairs if name not in PAIRS]
+        if unknown:
+            raise ConfigError(f"{unknown[0]}: no such pair; known: {', '.join(PAIRS)}")
+        results = [measure(PAIRS[name], options, args.rounds) for name in args.pairs or PAIRS]
+        write_json_atomic(OUT, {"options": options, "results": [asdict(r) for r in results]})
+    except (StemgridError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    print(table(results))
+    print(f"\n{args.threads} thread(s) a side, {args.device}; kept in {OUT}")
+    return 0
+
+
+def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
+    """Let the two sides take turns."""
+    sides = [_Worker(side, options) for side in (pair.ours, pair.peer)]
+    try:
+        for side in sides:
+            side.turn()  # the first one pays for caches and lazy set-up
+        turns = [[side.turn() for side in sides] for _ in range(rounds)]
+        ours_gib, peer_gib = (side.peak_gib() for side in sides)
+    finally:
+        for side in sides:
+            side.end()
+    ours, peer = ([turn[index] for turn in turns] for index in range(2))
+    ratios = sorted(one / other for one, other in turns)
+    return Result(
+        pair.name,
+        pair.unit,
+        pair.peer_name,
+        statistics.median(ours),
+        statistics.median(peer),
+        statistics.median(ratios),
+        ratios[len(ratios) // 4],
+        ratios[-1 - len(ratios) // 4],
+        ours_gib,
+        peer_gib,
+        rounds,
+    )
+
+
+class _Worker:
+    """One side in a process of its own, which works when told."""
+
+    def __init__(self, side: Side, options: dict[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        # no daemon: a loader's side starts processes of its own
+        self._process = context.Process(target=_serve, args=(side, options, theirs))
+        self._process.start()
+        theirs.close()
+
+    def turn(self) -> float:
+        """Return how much a second was done in one turn."""
+        return float(self._ask("turn"))
+
+    def peak_gib(self) -> float:
+        return float(self._ask("peak"))
+
+    def _ask(self, what: str) -> Any:
+        self._pipe.send(what)
+        try:
+            return self._pipe.recv()
+        except EOFError as error:
+            raise ConfigError("one side of the comparison ended; see above") from error
+
+    def end(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(side: Side, options: dict[str, Any], pipe: Connection) -> None:
+    import torch
+
+    from mss.solver.progress import peak_gib
+
+    torch.set_num_threads(options["threads"])
+    work = side(options)
+    while True:
+        try:
+            asked = pipe.recv()
+        except EOFError:
+            return
+        if asked == "peak":
+            pipe.send(peak_gib(torch.device(options["device"])))
+            continue
+        started = time.perf_counter()
+        done = work()
+        pipe.send(done / (time.perf_counter() - started))
+
+
+def table(results: Sequence[Result]) -> str:
+    """Return the results as a Markdown table."""
+    lines = [
+        "| what | ours | peer | ratio (quartiles) | memory, ours / peer |",
+        "|---|---|---|---|---|",
+    ]
+    for r in results:
+        lines.append(
+            f"| {r.name} | {r.ours_per_second:.3g} {r.unit}/s | {r.peer_per_second:.3g} "
+            f"{r.unit}/s ({r.peer_name}) | {r.ratio:.2f} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | "
+            f"{r.ours_gib:.2f} / {r.peer_gib:.2f} GiB |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
