@@ -26,11 +26,6 @@ class PeerError(StemgridError):
     """Another process of the run ended or can't be reached."""
 
 
-def started_here() -> bool:
-    """Whether `dora run -d` (and no scheduler) started this rank."""
-    return get_distrib_spec().source == "env" and "MASTER_PORT" not in os.environ
-
-
 def join(device: torch.device, signature: str) -> None:
     """Join the process group of this run, where there is one.
 
@@ -44,7 +39,7 @@ def join(device: torch.device, signature: str) -> None:
     spec = get_distrib_spec()
     if spec.world_size == 1:
         return
-    if started_here():
+    if "MASTER_PORT" not in os.environ and spec.source == "env":
         # Dora's own choice depends on the signature alone, so a second start of the run would
         # meet the processes of the first. The ranks of one start share their parent.
         port = random.Random(f"{signature} {os.getppid()}").randrange(20000, 32000)

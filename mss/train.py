@@ -82,7 +82,7 @@ def _lab_main(function: Callable[[DictConfig], None]) -> Any:
 @_lab_main
 def main(cfg: DictConfig) -> None:
     """Train, validate, keep the best, test; or go on where a checkpoint stands."""
-    stop = StopRequest().install(watch_parent=ranks.started_here())
+    stop = StopRequest()
     try:
         with ranks.lost_peers():
             _train(cfg, get_xp(), stop)
@@ -106,6 +106,8 @@ def _train(cfg: DictConfig, xp: XP, stop: StopRequest) -> None:
     with FolderClaim(xp.folder) if spec.rank == 0 else nullcontext():
         device = build.build_device(cfg, spec.local_rank)
         ranks.join(device, xp.sig)
+        # not before: a rank that still waits for the others has nothing to save, and just ends
+        stop.install(watch_parent=spec.source == "env" and spec.world_size > 1)
         build.prepare_process(cfg)
         build.solver(cfg, xp.folder, xp.link, device, stop).run()
         ranks.leave()

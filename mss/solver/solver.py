@@ -102,6 +102,7 @@ class Solver:
                 self.tested = True
                 self._commit()
         except Stopped as stopped:
+            self.stop.heed()
             logger.info("Signal %d: writing a checkpoint", stopped.signum)
             self._save()
             distrib.barrier()  # the first rank to end may take the others with it

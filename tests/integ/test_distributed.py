@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,6 +78,23 @@ def test_ranks_stop_together_and_go_on_bit_equal(make_lab):
         assert one["valid"]["nsdr"] == other["valid"]["nsdr"]
 
 
+def processes_in(folder):
+    """Return the pids of the processes that work in a lab, but for the loaders' workers."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                same = os.readlink(entry / "cwd") == str(folder)
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue  # it has just ended
+            if same:
+                found.append((int(entry.name), parent))
+    pids = {pid for pid, _ in found}
+    ranks = {pid for pid, parent in found if parent in pids}
+    return [pid for pid, parent in found if parent not in ranks]
+
+
 def wait_until_gone(pids, seconds=60):
     end = time.monotonic() + seconds
     while any(os.path.exists(f"/proc/{pid}") for pid in pids):
@@ -96,6 +114,7 @@ def test_a_killed_rank_ends_the_run_and_a_second_start_is_refused(lab):
     assert "this run is being trained by another process" in refused
     assert "Traceback" not in refused
     assert launcher.poll() is None  # and the first goes on
+    assert len(processes_in(lab.root)) == 3  # of the second nothing is left
 
     ranks = children(launcher.pid)
     os.kill(ranks[1], signal.SIGKILL)

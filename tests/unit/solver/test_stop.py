@@ -142,3 +142,21 @@ def test_ranks_notice_the_end_of_their_launcher(tmp_path):
         launcher.wait()
         launcher.stdout.read()  # the child's end of the pipe closes with it
     assert told.read_text() == str(int(LAUNCHER_GONE))
+
+
+DEAF = """
+import sys, time
+from mss.solver.stop import StopRequest
+StopRequest(grace=0.5).install()
+print("ready", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_request_that_nobody_heeds_ends_the_process():
+    """A rank may wait for ever in an exchange with one that is gone."""
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as deaf:
+        assert deaf.stdout.readline() == b"ready\n"
+        deaf.terminate()
+        assert deaf.wait(30) == 143
