@@ -8,15 +8,17 @@
 #SBATCH --signal=USR2@120
 # sbatch [--ntasks=N] slurm/continue.sh SIG: go on with a run where its checkpoint stands.
 set -euo pipefail
-# sbatch runs a copy from its spool; the job knows where the original lies
-home=${STEMGRID_HOME:-$(dirname "$0")/..}
-if [ ! -f "$home/slurm/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-  job=$(scontrol show job "$SLURM_JOB_ID")
-  job=${job#*Command=}
-  home=${job%%/slurm/continue.sh*}
+# sbatch runs a copy from its spool; the job knows what was submitted, and from where
+here=${STEMGRID_HOME:+$STEMGRID_HOME/slurm}
+here=${here:-$(dirname "$0")}
+if [ ! -f "$here/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  here=$(scontrol show job "$SLURM_JOB_ID")
+  here=${here#*Command=}
+  here=${here%%continue.sh*}
+  [[ $here == /* ]] || here=$SLURM_SUBMIT_DIR/$here
 fi
-[ -f "$home/slurm/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
+[ -f "$here/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
 # shellcheck source=slurm/job.sh
-. "$home/slurm/job.sh"
+. "$here/job.sh"
 
 launch dora run -f "${1:?give the signature of a run}"

@@ -6,15 +6,17 @@
 #SBATCH --mem=8G
 # sbatch slurm/release.sh SIG: export the best model of a run.
 set -euo pipefail
-# sbatch runs a copy from its spool; the job knows where the original lies
-home=${STEMGRID_HOME:-$(dirname "$0")/..}
-if [ ! -f "$home/slurm/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
-  job=$(scontrol show job "$SLURM_JOB_ID")
-  job=${job#*Command=}
-  home=${job%%/slurm/release.sh*}
+# sbatch runs a copy from its spool; the job knows what was submitted, and from where
+here=${STEMGRID_HOME:+$STEMGRID_HOME/slurm}
+here=${here:-$(dirname "$0")}
+if [ ! -f "$here/job.sh" ] && [ -n "${SLURM_JOB_ID:-}" ]; then
+  here=$(scontrol show job "$SLURM_JOB_ID")
+  here=${here#*Command=}
+  here=${here%%release.sh*}
+  [[ $here == /* ]] || here=$SLURM_SUBMIT_DIR/$here
 fi
-[ -f "$home/slurm/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
+[ -f "$here/job.sh" ] || { echo "where is the clone? export STEMGRID_HOME" >&2; exit 1; }
 # shellcheck source=slurm/job.sh
-. "$home/slurm/job.sh"
+. "$here/job.sh"
 
 launch python -m tools.export "${1:?give the signature of a run}" -o "$STEMGRID_REPO"

@@ -58,9 +58,17 @@ def test_a_job_of_sbatch_is_requeued_and_waits_for_its_end(scontrol):
 
 
 def test_a_cancelled_job_is_not_brought_back(scontrol):
-    calls = scontrol("CANCELLED")
+    calls = scontrol("COMPLETING")  # its state while its processes may still save
     assert status_of(signal.SIGTERM) == 143
     assert "requeue" not in calls.read_text()
+
+
+def test_a_controller_that_does_not_answer_is_asked_again(scontrol, monkeypatch, caplog):
+    scontrol("RUNNING")
+    monkeypatch.setattr(requeue.time, "sleep", lambda seconds: None)
+    monkeypatch.setenv("PATH", "")
+    assert status_of(signal.SIGUSR2) == 143
+    assert caplog.text.count("The state of job 7 is not known") == requeue.ATTEMPTS
 
 
 def test_ctrl_c_in_a_job_ends_it(scontrol):
