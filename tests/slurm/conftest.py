@@ -25,7 +25,7 @@ ENDED = {"CANCELLED", "COMPLETED", "FAILED", "OUT_OF_MEMORY", "TIMEOUT"}
 def run(*command: str | Path, cwd: Path | None = None, environment: dict[str, str] | None) -> str:
     """Return what a command printed; insist that it went well."""
     done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
@@ -155,10 +155,18 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def clone(slurm, tmp_path, cache) -> Clone:
-    root = tmp_path / "the clone"  # a blank in a path is common enough
-    for part in PARTS:
-        shutil.copytree(CLONE / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
-    clone = Clone(root, {"STEMGRID_CACHE": str(cache), "PYTHONPATH": str(root)})
-    slurm.log_folders.append(clone.logs)
-    return clone
+def make_clone(slurm, tmp_path, cache) -> Callable[[str], Clone]:
+    def make(name: str) -> Clone:
+        root = tmp_path / name
+        for part in PARTS:
+            shutil.copytree(CLONE / part, root / part, ignore=shutil.ignore_patterns("__pycache__"))
+        made = Clone(root, {"STEMGRID_CACHE": str(cache), "PYTHONPATH": str(root)})
+        slurm.log_folders.append(made.logs)
+        return made
+
+    return make
+
+
+@pytest.fixture
+def clone(make_clone) -> Clone:
+    return make_clone("the clone")  # a blank in a path is common enough
