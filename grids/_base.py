@@ -7,6 +7,7 @@ than the difference of two means, each of which varies with the songs by more th
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,6 +35,10 @@ from mss.core.errors import StemgridError
 __all__ = ["SeparationExplorer", "preset"]
 
 
+OF_THE_WRAPPERS = ("SBATCH_GPUS", "SBATCH_TIMELIMIT")
+"""What slurm/env.sh sets for jobs of `slurm/`: sbatch would heed it before a grid's presets."""
+
+
 class SeparationExplorer(Explorer):
     """Epoch, losses and scores of each run, and how it differs from the grid's first."""
 
@@ -46,6 +51,8 @@ class SeparationExplorer(Explorer):
         """Collect the runs for `dora grid`, which is about to ask SLURM for their states."""
         try:
             require_slurm(self.explore.__module__.removeprefix("grids."))
+            for variable in OF_THE_WRAPPERS:
+                os.environ.pop(variable, None)
             self.collect(launcher)
         except StemgridError as error:
             print(f"dora: error: {error}", file=sys.stderr)

@@ -13,7 +13,7 @@ from dora.hydra import HydraMain
 from dora.xp import XP, get_xp
 from omegaconf import DictConfig
 
-from mss import build, orphans, ranks, requeue
+from mss import build, ranks, requeue, shepherd
 from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
 from mss.core.errors import ConfigError, StemgridError
 from mss.solver.folder import FolderClaim
@@ -21,7 +21,7 @@ from mss.solver.stop import Stopped, StopRequest
 
 logger = logging.getLogger(__name__)
 
-orphans.install()  # every command of Dora's comes by here
+shepherd.install()  # every command of Dora's comes by here
 
 
 class LabMain(HydraMain):

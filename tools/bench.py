@@ -126,10 +126,10 @@ class _Worker:
         return float(self._ask("peak"))
 
     def _ask(self, what: str) -> Any:
-        self._pipe.send(what)
         try:
+            self._pipe.send(what)
             return self._pipe.recv()
-        except EOFError as error:
+        except (EOFError, OSError) as error:
             raise ConfigError("one side of the comparison ended; see above") from error
 
     def end(self) -> None:

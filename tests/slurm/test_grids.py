@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -95,11 +96,23 @@ def tasks_of(job: str) -> dict[int, int]:
         name = f"{array}_{environment.get('SLURM_ARRAY_TASK_ID')}" if array else None
         if job not in (name, environment.get("SLURM_JOB_ID")) or "SLURM_PROCID" not in environment:
             continue
-        if "submitit.core._submit" in program:
+        if "submitit.core._submit" in program and "python" in Path(program[0]).name:  # not srun
             rank = int(environment["SLURM_PROCID"])
             # a loader's workers are its later children
             tasks[rank] = min(tasks.get(rank, sys.maxsize), int(entry.name))
     return tasks
+
+
+def hears(job: str) -> bool:
+    """Whether every task of a running job handles USR2 by now: Python itself takes a moment."""
+    try:
+        masks = [
+            int(re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())[1], 16)
+            for pid in tasks_of(job).values()
+        ]
+    except OSError:
+        return False
+    return bool(masks) and all(mask >> (signal.SIGUSR2 - 1) & 1 for mask in masks)
 
 
 def in_training(run: Run) -> bool:
@@ -168,7 +181,7 @@ def test_ten_disturbances_at_random_moments(slurm, clone, make_clone):
     done = 0
     while done < 10:
         time.sleep(random.uniform(1, 6))
-        running = [run for run in runs if slurm.state(run.job) == "RUNNING" and tasks_of(run.job)]
+        running = [run for run in runs if slurm.state(run.job) == "RUNNING" and hears(run.job)]
         if not running and all(slurm.state(run.job) == "COMPLETED" for run in runs):
             break
         if not running:

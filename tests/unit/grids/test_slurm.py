@@ -1,6 +1,7 @@
 """Presets, the look for SLURM, and jobs that nobody noted."""
 
 import os
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from grids import _slurm
 from grids._base import SeparationExplorer
 from grids._slurm import preset, require_slurm
 from mss.core.errors import ConfigError
-from mss.orphans import cancel_orphans
+from mss.shepherd import cancel_orphans
 
 
 @pytest.fixture
@@ -146,3 +147,20 @@ def test_every_command_of_dora_brings_the_remedy_along():
     import mss.train  # noqa: F401
 
     assert Shepherd._check_orphans is cancel_orphans
+
+
+def test_a_job_that_is_preempted_as_it_starts_is_requeued():
+    """It stands in no run yet: Dora's own target would end the job with an error."""
+    from dora import shep
+
+    import mss.train  # noqa: F401
+
+    target = shep._SubmitItTarget()
+    delayed = target.checkpoint(b"main", ["seed=1"], True, False)
+    assert delayed.function is target
+    assert delayed.args == (b"main", ["seed=1"], True, False)
+    copy = pickle.loads(pickle.dumps(target))
+    assert type(copy).__module__ == "mss.shepherd"
+    copy.requeue = False
+    with pytest.raises(SystemExit):
+        copy.checkpoint()

@@ -1,4 +1,7 @@
-"""Jobs that were submitted by a process which died before it noted their ids."""
+"""What is changed of how Dora submits jobs and looks after them.
+
+A job's process imports this before anything else, so nothing here imports torch.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,12 @@ import getpass
 import logging
 import shutil
 import subprocess
+import sys
+from typing import Any
 
-from dora.shep import Shepherd
+from dora import shep
+from dora.shep import Shepherd, _SubmitItTarget
+from submitit.helpers import DelayedSubmission
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +43,21 @@ def cancel_orphans(shepherd: Shepherd) -> None:
         tag.unlink(missing_ok=True)
 
 
+class JobTarget(_SubmitItTarget):
+    """What a job's process calls. It can be preempted from its first second on.
+
+    Before Dora's own target stands in a run it can say nothing of how to go on, and ends its job
+    as FAILED: a preemption during the seconds in which torch is imported.
+    """
+
+    def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission:
+        """Return what the requeued job is to call: the same."""
+        if not getattr(self, "requeue", True):
+            sys.exit(1)
+        return DelayedSubmission(self, *args, **kwargs)
+
+
 def install() -> None:
-    """Put `cancel_orphans` in the place of Dora's own check, for every command of it."""
+    """Put these in the place of Dora's own, for every command of it."""
+    shep._SubmitItTarget = JobTarget  # type: ignore[misc]
     Shepherd._check_orphans = cancel_orphans  # type: ignore[method-assign]
