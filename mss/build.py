@@ -60,7 +60,7 @@ class MiscConfig:
     accumulate: int = 1
     compile: bool = False
     channels_last: bool = False
-    fused: bool = False
+    fused: bool = True
     checkpoint_steps: int = 0
     progress: bool = True
     log_seconds: float = 60.0

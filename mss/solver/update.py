@@ -31,8 +31,10 @@ class Trainable(nn.Module):
     def __init__(self, model: Separator, compile_network: bool = False) -> None:
         super().__init__()
         self.model = model
-        # in a tuple: the module must not be registered a second time
-        self._network = (torch.compile(model.network) if compile_network else model.network,)
+        network = model.network
+        if compile_network:
+            network = torch.compile(network, dynamic=False)  # a training has one shape
+        self._network = (network,)  # in a tuple: not registered as a module a second time
 
     def forward(self, mix: Tensor) -> Estimate:
         features = self.model.analyse(mix)
