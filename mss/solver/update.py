@@ -33,6 +33,8 @@ class Trainable(nn.Module):
         self.model = model
         network = model.network
         if compile_network:
+            # else each recurrent layer would cut the graph, down to pieces not worth compiling
+            torch._dynamo.config.allow_rnn = True
             network = torch.compile(network, dynamic=False)  # a training has one shape
         self._network = (network,)  # in a tuple: not registered as a module a second time
 
