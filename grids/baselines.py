@@ -26,5 +26,6 @@ def explorer(launcher: Launcher) -> None:
     launcher.bind_({"distill": "none", "test": "fast"})
     launcher.bind_({"train.epochs": 100, "train.items": 4000, "train.batch_size": 16})
     launcher.bind_({"train.segment": 6, "ema.step": 0.999, "seed": 42})
+    launcher.bind_({"misc.checkpoint_steps": 100})  # what a node's failure may cost
     for model, own in MODELS.items():
         launcher({"model": model}, own)

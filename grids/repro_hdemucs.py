@@ -31,6 +31,7 @@ def explorer(launcher: Launcher) -> None:
     launcher.bind_({"train.epochs": 600, "train.items": 19200, "train.batch_size": 64})
     launcher.bind_({"train.segment": 10, "optim.lr": 3e-4, "model.dconv_init": 1e-3})
     launcher.bind_({"ema.step": 0.9995, "ema.epoch": 0.9})
+    launcher.bind_({"misc.checkpoint_steps": 100})  # what a node's failure may cost
     launcher.slurm_(**preset("a100x8"))  # the signature is the same on one GPU
     with launcher.job_array():
         for seed in (42, 43):

@@ -60,7 +60,7 @@ class MiscConfig:
     accumulate: int = 1
     compile: bool = False
     channels_last: bool = False
-    fused: bool = True
+    fused: bool = False
     checkpoint_steps: int = 0
     progress: bool = True
     log_seconds: float = 60.0
@@ -255,6 +255,8 @@ def solver(
     if not lock.has_checkpoint:
         start = continue_from(model, cfg.continue_from, cfg.continue_opt, folder.parent)
     model = normalise_over_ranks(model.to(device), misc.accumulate)
+    if misc.channels_last:  # before the optimiser: its state has the layout of the weights
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     augments = build_augments(cfg, spec)
     _check_batch(train, augments)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
@@ -282,7 +284,7 @@ def solver(
         higher_is_better=metric.higher_is_better,
     )
     _tell(cfg, train, train_set, model, loader.dataset.segment_frames - augments.extra_frames)
-    speed = Speed(misc.accumulate, misc.compile, misc.channels_last)
+    speed = Speed(misc.accumulate, misc.compile)
     options = RunOptions(
         folder, device, misc.checkpoint_steps, misc.progress, misc.log_seconds, speed
     )

@@ -18,6 +18,9 @@ from mss.core.errors import StemgridError
 
 logger = logging.getLogger(__name__)
 
+JOIN_TIMEOUT = timedelta(minutes=5)
+"""How long a rank waits for the others to start."""
+
 TIMEOUT = timedelta(hours=1)
 """How long a rank waits for the others: their songs to validate on may be longer than its own."""
 
@@ -44,10 +47,22 @@ def join(device: torch.device, signature: str) -> None:
         # meet the processes of the first. The ranks of one start share their parent.
         port = random.Random(f"{signature} {os.getppid()}").randrange(20000, 32000)
         os.environ["MASTER_PORT"] = str(port)
+    if spec.num_nodes == 1:
+        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")  # a node's name need not resolve on it
     set_distrib_env()
     with lost_peers():
+        # under torchrun the agent holds the store
+        agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            spec.world_size,
+            is_master=spec.rank == 0 and not agent,
+            timeout=JOIN_TIMEOUT,
+        )
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
+            store=dist.PrefixStore("stemgrid", store),  # type: ignore[attr-defined]
             world_size=spec.world_size,
             rank=spec.rank,
             timeout=TIMEOUT,

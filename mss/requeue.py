@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses: 128 + SIGINT, 128 + SIGTERM."""
 
+MARK = "STEMGRID_REQUEUE"
+"""Set to 1 by slurm/rank.sh: this process is what its job is for."""
+
 ATTEMPTS = 3
 """To ask a busy controller."""
 
@@ -32,27 +35,42 @@ PATIENCE = 300
 
 
 def leave(stop: StopRequest, signum: int) -> NoReturn:
-    """End this process behind its checkpoint.
+    """End this process behind its checkpoint; every rank comes here.
 
-    A running job of submitit's, or one of `sbatch`, goes back into the queue. Without a scheduler,
-    and where the user stopped or cancelled it, the process ends with 130 (Ctrl-C) or 143.
+    A running job of submitit's (`dora grid`), or of a wrapper in slurm/, goes back into the queue.
+    Elsewhere, and where the user stopped or cancelled it, the process ends with 130 (Ctrl-C) or
+    143.
     """
-    job = os.environ.get("SLURM_JOB_ID")
     if signum == signal.SIGINT:
         _exit(INTERRUPTED, "Interrupted")
-    if job is None:
+    handler = stop.previous.get(getattr(signal, "SIGUSR2", signum))
+    if not callable(handler) or not _is_submitit(handler):
+        handler = None
+    job = job_id()
+    # A process in a job need not be the job: it may be a shell's, or one run of a local grid.
+    if job is None or (handler is None and os.environ.get(MARK) != "1"):
         _exit(TERMINATED, "Stopped")
+    # A cancelled job is COMPLETING while its processes may still save, as is one that `scontrol
+    # requeue` ends; a requeue now would bring the one back, and the other comes back. One that
+    # nobody can be asked about is taken for a running one.
+    running = distrib.is_main() and job_state(job) in ("RUNNING", "SIGNALING", None)
+    if not distrib.broadcast(running):
+        _exit(TERMINATED, "Stopped (the job is not running any more)")
     if distrib.is_main():
-        # A cancelled job is COMPLETING while its processes may still save, as is one that
-        # `scontrol requeue` ends; a requeue now would bring the one back, and the other comes back.
-        if job_state(job) not in ("RUNNING", "SIGNALING"):
-            _exit(TERMINATED, "Stopped (the job is not running any more)")
-        handler = stop.previous.get(getattr(signal, "SIGUSR2", signum))
-        if callable(handler) and _is_submitit(handler):
+        if handler is not None:
             handler(signal.SIGUSR2, None)  # requeues and exits
         else:
             _requeue(job)
     _wait_for_the_end()
+
+
+def job_id() -> str | None:
+    """Return what SLURM calls this job, None outside of one.
+
+    The last part of an array bears the number of the whole array, so its place is told, too.
+    """
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID") for name in ("JOB", "TASK"))
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID")
 
 
 def job_state(job: str) -> str | None:

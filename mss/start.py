@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from mss.core import distrib
 from mss.core.errors import ConfigError
 from mss.core.separator import Separator
 from mss.solver.optim import Adam
@@ -38,6 +39,10 @@ def continue_from(model: Separator, name: Any, with_optim: Any, runs: Path) -> S
             f"continue_from: {name} was read as a number; quote it: continue_from='\"SIG\"'"
         )
     start = starting_point(str(name), with_optim, runs)
+    if len(set(distrib.gather(start.origin))) > 1:
+        raise ConfigError(
+            f"continue_from: {name} is being trained while this run starts from it; wait for it"
+        )
     own = model.spec.sources
     if sorted(start.sources) == sorted(own) and start.sources != own:
         raise ConfigError(

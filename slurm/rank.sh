@@ -13,4 +13,5 @@ fi
 export MASTER_PORT=$((12000 + (SLURM_JOB_ID + 7919 * ${SLURM_RESTART_COUNT:-0}) % 18000))
 # torch would take a thread for each CPU of the node
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$SLURM_CPUS_PER_TASK}
+export STEMGRID_REQUEUE=1 # this command is what the job is for, so it may requeue it
 exec "$@"

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="float32", help="of our side's training step")
+    parser.add_argument("--fused", action="store_true", help="our side's update")
     parser.add_argument("--compile", action="store_true", help="our side's network")
     parser.add_argument("--channels-last", action="store_true", help="our side's network")
     parser.add_argument("--batch-size", type=int, default=2)

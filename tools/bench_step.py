@@ -43,12 +43,14 @@ def ours(options: dict[str, Any]) -> Callable[[], float]:
     torch.manual_seed(0)
     device = torch.device(options["device"])
     model = registry.build("model", {"name": "hdemucs"}, AudioSpec(SOURCES)).to(device).train()
+    if options["channels_last"]:
+        model.to(memory_format=torch.channels_last)
     update = Updater(
         model,
         L1Loss(WaveformLossConfig(), SOURCES),
-        Adam(OptimConfig(), model.parameters(), fused=True),  # misc.fused's default
+        Adam(OptimConfig(), model.parameters(), fused=options["fused"]),
         Precision(options["precision"], device),
-        Speed(compile=options["compile"], channels_last=options["channels_last"]),
+        Speed(compile=options["compile"]),
     )
     mix, stems = _batch(options)
     batch = Batch(mix, stems, SOURCES, torch.ones(mix.shape[0], 4, dtype=torch.bool))
@@ -77,10 +79,8 @@ def demucs(options: dict[str, Any]) -> Callable[[], float]:
         loss = torch.nn.functional.l1_loss(estimate, stems, reduction="none")
         loss = loss.mean(dim=tuple(range(2, loss.dim()))).mean(0).mean()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = sum(
-            float(p.grad.detach().norm() ** 2) for p in model.parameters() if p.grad is not None
-        )
-        assert norm > 0
+        norm = sum(p.grad.detach().norm() ** 2 for p in model.parameters() if p.grad is not None)
+        assert isinstance(norm, torch.Tensor)
         optimizer.step()
         optimizer.zero_grad()
         _done(options)

@@ -189,6 +189,8 @@ class LocalExecutor:
     def _spawn(self, run: LocalRun) -> subprocess.Popen[bytes]:
         command = [*self.dora, *run.arguments()]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # a run that is stopped here must not requeue the job in which this grid may run
+        environment.pop("STEMGRID_REQUEUE", None)
         if self.machine.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(run.gpus)
         threads = self.threads(run)

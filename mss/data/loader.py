@@ -209,6 +209,7 @@ def _start_worker(closing: Event, worker: int) -> None:  # noqa: ARG001 - DataLo
         if closing.is_set():
             os._exit(0)
 
+    signal.set_wakeup_fd(-1)  # a forked worker's signals would reach the main process by it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, end_if_closing)
     if hasattr(signal, "SIGUSR2"):

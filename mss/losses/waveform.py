@@ -95,7 +95,7 @@ class WaveformLoss(ABC):
     def _weighted(self, weight: Tensor) -> Tensor:
         """Return the target's weights [B, S] times those of the sources."""
         if self._source_weights.device != weight.device:
-            # moved once, not at every step
+            # moved where the device changes (validation may be elsewhere), not at every step
             self._source_weights = self._source_weights.to(weight.device)
         return weight * self._source_weights
 

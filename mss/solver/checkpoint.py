@@ -5,6 +5,7 @@ They load with ``torch.load(weights_only=True)``, so opening one never runs code
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import random
@@ -17,6 +18,8 @@ import torch
 
 from mss.core.errors import DataError
 from mss.core.files import atomic_path
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 REMEDY = "Remove it to start the run again from the beginning"
@@ -101,7 +104,8 @@ def rng_state() -> dict[str, Any]:
         "python": [version, list(internal), gauss],
         "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # of this process's GPU: the others are other ranks'
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     }
 
 
@@ -112,8 +116,10 @@ def set_rng_state(state: dict[str, Any]) -> None:
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if bool(state["cuda"]) != torch.cuda.is_available():
+        logger.warning("Going on on another kind of device: dropout draws differently from here on")
+    elif state["cuda"]:
+        torch.cuda.set_rng_state(state["cuda"][0])
 
 
 def checkpoint_path(folder: str | os.PathLike[str]) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mss.core import distrib
 from mss.core.types import Batch, Progress, Target
 from mss.solver.checkpoint import save_tensors
 from mss.solver.errors import GradientError, TrainingError
@@ -44,7 +45,8 @@ def failure(cause: str, batch: Batch, progress: Progress, folder: Path) -> Train
 
 def _save_batch(batch: Batch, progress: Progress, folder: Path) -> str:
     """Save the batch of a failed update; return a sentence on where it lies, or why not."""
-    path = folder / "failed_batch.th"
+    suffix = f"_{distrib.rank()}" if distrib.rank() else ""  # of each rank its share
+    path = folder / f"failed_batch{suffix}.th"
     try:
         content = {
             "mix": batch.mix.cpu(),

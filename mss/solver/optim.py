@@ -91,6 +91,12 @@ class Adam:
         """Take back what belongs to each parameter; rate, betas and so on stay the config's."""
         own = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["state"], "param_groups": own})
+        # A fused kernel walks through the memory of a weight and of its moments side by side, so
+        # these take over its layout (misc.channels_last may have changed since).
+        for parameter, kept in self.optimizer.state.items():
+            for name, value in kept.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    kept[name] = torch.empty_like(parameter).copy_(value)
 
 
 class AdamW(Adam):

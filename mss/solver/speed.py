@@ -18,12 +18,10 @@ class Speed:
         accumulate: parts that a rank's share of a batch is computed in; `AUTO`: as many as the
             first batch needs to fit into the memory.
         compile: compile the network with `torch.compile`.
-        channels_last: lay the weights of 2-D convolutions out for kernels that work channels-last.
     """
 
     accumulate: int = 1
     compile: bool = False
-    channels_last: bool = False
 
     def __post_init__(self) -> None:
         if self.accumulate < 0:

@@ -36,7 +36,7 @@ class TensorBoardLink:
         # purge_step: TensorBoard forgets what older files hold from that step on
         self._writer = SummaryWriter(folder / FOLDER, purge_step=1) if distrib.is_main() else None
         self._written = 0
-        self._tested = False
+        self._tested = 0  # the epoch whose test was written
 
     def update_history(self, history: list[Metrics]) -> None:
         self._link.update_history(history)
@@ -46,9 +46,10 @@ class TensorBoardLink:
             for stage in ("train", "valid"):
                 self._write(stage, metrics.get(stage, {}), metrics["epoch"])
         self._written = len(history)
-        if history and "test" in history[-1] and not self._tested:
-            self._write("test", history[-1]["test"], history[-1]["epoch"])
-            self._tested = True
+        for metrics in history[self._tested :]:
+            if "test" in metrics:  # a run made longer has several
+                self._write("test", metrics["test"], metrics["epoch"])
+                self._tested = metrics["epoch"]
         self._writer.flush()
 
     def _write(self, stage: str, metrics: Mapping[str, Any], epoch: int) -> None:

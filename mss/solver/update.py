@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mss.core import distrib
+from mss.core.errors import ConfigError
 from mss.core.separator import Separator
 from mss.core.types import Batch, Estimate, LossReport, Target
 from mss.solver.checkpoint import rng_state, set_rng_state
@@ -33,8 +34,6 @@ class Trainable(nn.Module):
         self.model = model
         network = model.network
         if compile_network:
-            # else each recurrent layer would cut the graph, down to pieces not worth compiling
-            torch._dynamo.config.allow_rnn = True
             network = torch.compile(network, dynamic=False)  # a training has one shape
         self._network = (network,)  # in a tuple: not registered as a module a second time
 
@@ -115,8 +114,6 @@ class Updater:
         self.optim = optim
         self.precision = precision
         self.parts = speed.accumulate
-        if speed.channels_last:
-            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._trainable = Trainable(model, speed.compile)
         self.trainable: nn.Module = self._trainable
         if distrib.world_size() > 1:
@@ -138,12 +135,13 @@ class Updater:
             self.parts = self._fitting_parts(batch, target)
         try:
             report = self._accumulate(batch, target, self.parts)
+            report.norm = self.precision.step(self.optim).item()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"the memory does not hold this update ({error}); compute a batch in parts by "
-                f"misc.accumulate={2 * self.parts}, which changes no result"
+                f"misc.accumulate={2 * self.parts}, which changes no result, or take a smaller "
+                "model"
             ) from error
-        report.norm = self.precision.step(self.optim).item()
         return report
 
     def _accumulate(self, batch: Batch, target: Target, count: int) -> UpdateReport:
@@ -187,6 +185,12 @@ class Updater:
         Forward and backward are tried on the first batch, beside what the optimiser will need; the
         model and the generators are left as they were.
         """
+        if any(isinstance(m, nn.SyncBatchNorm) for m in self._trainable.modules()):
+            # its forward is an exchange, in which a rank out of memory would leave the others
+            raise ConfigError(
+                "misc.accumulate: 0 can't be found out for a model that normalises by batch over "
+                "several GPUs; give a number of parts"
+            )
         generators = rng_state()
         buffers = [buffer.clone() for buffer in self._trainable.buffers()]
         found = max(distrib.gather(self._try_parts(batch, target)))
@@ -220,7 +224,8 @@ class Updater:
     def _try(self, batch: Batch, target: Target, count: int) -> None:
         """Compute the first of `count` parts twice: beside gradients the second needs more."""
         mix, part = batch.mix.chunk(count)[0], _chunks(target, count)[0]
-        moments = [torch.empty_like(p) for p in self.optim.parameters for _ in range(2)]
+        missing = 0 if self.optim.optimizer.state else 2  # moments, which a resume has already
+        moments = [torch.empty_like(p) for p in self.optim.parameters for _ in range(missing)]
         for _ in range(2):
             with self.precision.autocast():
                 estimate = self._trainable(mix)

@@ -29,6 +29,7 @@ def scontrol(tmp_path, monkeypatch):
 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("STEMGRID_REQUEUE", "1")
     monkeypatch.setattr(requeue, "_wait_for_the_end", lambda: (_ for _ in ()).throw(Waited))
     return make
 
@@ -69,12 +70,31 @@ def test_a_controller_that_does_not_answer_is_asked_again(scontrol, monkeypatch,
     monkeypatch.setenv("PATH", "")
     assert status_of(signal.SIGUSR2) == 143
     assert caplog.text.count("The state of job 7 is not known") == requeue.ATTEMPTS
+    assert "Job 7 can't be requeued" in caplog.text  # it was tried all the same
 
 
 def test_ctrl_c_in_a_job_ends_it(scontrol):
     calls = scontrol("RUNNING")
     assert status_of(signal.SIGINT) == 130
     assert calls.read_text() == ""
+
+
+def test_a_process_that_merely_runs_in_a_job_does_not_requeue_it(scontrol, monkeypatch):
+    """A shell's run, or one of a local grid, which is stopped by a TERM at a Ctrl-C."""
+    calls = scontrol("RUNNING")
+    monkeypatch.delenv("STEMGRID_REQUEUE")
+    assert status_of(signal.SIGTERM) == 143
+    assert calls.read_text() == ""
+
+
+def test_the_last_part_of_an_array_does_not_bring_all_of_it_back(scontrol, monkeypatch):
+    """Its SLURM_JOB_ID is the number of the whole array."""
+    calls = scontrol("RUNNING")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    with pytest.raises(Waited):
+        requeue.leave(StopRequest(), signal.SIGUSR2)
+    assert calls.read_text().splitlines()[-1] == "requeue 7_2"
 
 
 def test_a_job_that_can_not_be_requeued_is_told(scontrol, caplog):
@@ -86,12 +106,13 @@ def test_a_job_that_can_not_be_requeued_is_told(scontrol, caplog):
 def test_other_ranks_leave_the_requeue_to_the_main_one(scontrol, monkeypatch):
     calls = scontrol("RUNNING")
     monkeypatch.setattr("mss.core.distrib.rank", lambda: 1)
+    monkeypatch.setattr("mss.core.distrib.broadcast", lambda value: True)  # what rank 0 found
     with pytest.raises(Waited):
         requeue.leave(StopRequest(), signal.SIGUSR2)
     assert "requeue" not in calls.read_text()
 
 
-def test_submitit_s_own_handler_requeues_its_jobs(scontrol):
+def test_submitit_s_own_handler_requeues_its_jobs(scontrol, monkeypatch):
     """It keeps count of the time-outs and writes what the next start reads."""
     from submitit.core.job_environment import SignalHandler
 
@@ -107,6 +128,7 @@ def test_submitit_s_own_handler_requeues_its_jobs(scontrol):
             raise SystemExit(255)
 
     Handler.__module__ = SignalHandler.__module__
+    monkeypatch.delenv("STEMGRID_REQUEUE")
     stop = StopRequest()
     stop.previous[signal.SIGUSR2] = Handler().checkpoint_and_try_requeue
     assert status_of(signal.SIGTERM, stop) == 255

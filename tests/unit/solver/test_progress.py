@@ -69,7 +69,7 @@ def test_the_peak_is_in_gib_and_stays():
     done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
     before, held, after = (float(word) for word in done.stdout.split())
     assert 0.05 < before < 1
-    assert before + 0.9 < held < before + 1.2
+    assert 1.0 < held < before + 1.2  # before may be the parent's, which an exec hands on
     assert after == held
 
 
@@ -95,11 +95,14 @@ def test_tensorboard_has_each_epoch_once_also_after_a_resume(tmp_path):
         first.update_history(EPOCHS[:count])
     assert kept.history == EPOCHS
     tested = [EPOCHS[0], {**EPOCHS[1], "test": {"nsdr": 2.5}}]
-    TensorBoardLink(Kept(), tmp_path).update_history(tested)
+    again = TensorBoardLink(Kept(), tmp_path)
+    again.update_history(tested)
+    longer = [*tested, {"epoch": 3, "train": {"loss": 0.125}, "valid": {}, "test": {"nsdr": 3.5}}]
+    again.update_history(longer)
     assert drawn(tmp_path) == {
-        "train/loss": [(1, 0.5), (2, 0.25)],
+        "train/loss": [(1, 0.5), (2, 0.25), (3, 0.125)],
         "valid/nsdr": [(1, 1.5)],
-        "test/nsdr": [(2, 2.5)],
+        "test/nsdr": [(2, 2.5), (3, 3.5)],
     }
 
 

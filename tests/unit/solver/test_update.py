@@ -1,5 +1,7 @@
 """One update: parts and formats change nothing but rounding, and the memory decides the parts."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -147,16 +149,67 @@ def test_a_compiled_network_trains_as_the_plain_one_and_keeps_its_names(monkeypa
     assert torch.equal(plain.conv.weight, compiled.conv.weight)
 
 
-def test_fused_and_channels_last_change_nothing_but_rounding():
-    models = [Filter(), Filter()]
-    for model, on in zip(models, (False, True), strict=True):
-        loss = L1Loss(WaveformLossConfig(), SPEC.sources)
-        adam = Adam(OptimConfig(lr=0.01), model.parameters(), fused=on)
-        assert adam.optimizer.defaults["fused"] is (True if on else None)
-        make = Updater(model, loss, adam, Precision("float32", CPU), Speed(channels_last=on))
-        for _ in range(3):
-            make(*batch_of(4))
-    assert torch.allclose(models[0].conv.weight, models[1].conv.weight, atol=1e-6)
+class Picture(Filter):
+    """Its convolution has a second axis, so that its weights can be laid out channels-last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 8, 3, padding=1)
+        self.out = nn.Conv2d(8, 2, 3, padding=1)
+
+    def network(self, *inputs):
+        (mix,) = inputs
+        image = mix.reshape(mix.shape[0], 1, 8, 8).expand(-1, 2, -1, -1)
+        return (self.out(self.conv(image)).reshape(mix.shape[0], 2, 64),)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("layouts", [(False, True), (True, False), (True, True)])
+def test_the_layout_of_the_weights_may_change_at_a_resume(fused, layouts):
+    """A fused kernel walks through the memory of weights and moments side by side."""
+
+    def run(one: bool, two: bool) -> list[torch.Tensor]:
+        model = Picture()
+        state, moments = None, None
+        for last in (one, two):
+            if state is not None:
+                model = Picture()
+                model.load_state_dict(state)
+            if last:
+                model.to(memory_format=torch.channels_last)
+            adam = Adam(OptimConfig(lr=0.01), model.parameters(), fused=fused)
+            assert adam.optimizer.defaults["fused"] is (True if fused else None)
+            if moments is not None:
+                adam.load_state_dict(moments)
+            loss = L1Loss(WaveformLossConfig(), SPEC.sources)
+            update = Updater(model, loss, adam, Precision("float32", CPU), Speed())
+            for _ in range(3):
+                update(*batch_of(4))
+            state = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
+            moments = copy.deepcopy(adam.state_dict())
+        return list(state.values())
+
+    for one, other in zip(run(*layouts), run(False, False), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_memory_that_ends_in_the_optimiser_s_step_is_told():
+    model = Filter()
+    made = updater_of(model, Speed())
+
+    def step(closure=None):
+        raise torch.OutOfMemoryError("tried to allocate 3 GiB")
+
+    made.optim.optimizer.step = step
+    with pytest.raises(TrainingError, match=r"does not hold this update .*smaller model"):
+        made(*batch_of(2))
+
+
+def test_the_parts_are_not_sought_where_ranks_would_wait_for_each_other():
+    model = Filter()
+    model.norm = nn.SyncBatchNorm(2)
+    with pytest.raises(ConfigError, match=r"misc\.accumulate: 0 can't be found out"):
+        updater_of(model, Speed(AUTO))(*batch_of(2))
 
 
 def test_a_loss_that_is_not_finite_leaves_the_weights():
