@@ -147,6 +147,20 @@ def load_trained(signature: str) -> TrainedRun:
     )
 
 
+def epochs_of(signature: str) -> tuple[int, int]:
+    """Return how many epochs a run has done, and how many it is to do (0: it never started).
+
+    Raises:
+        ConfigError: no such run.
+        DataError: its files are damaged.
+    """
+    folder = run_folder(signature)
+    if not (folder / LOCK).exists() or not checkpoint_path(folder).exists():
+        return 0, 0
+    planned = int(_read_json(folder / LOCK)["config"]["train"]["epochs"])
+    return len(load_checkpoint(checkpoint_path(folder), CONTENT)["history"]), planned
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

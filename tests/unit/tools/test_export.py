@@ -16,6 +16,8 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate
 from mss.release.package import load_package
+from mss.solver.checkpoint import save_checkpoint
+from mss.solver.resume import CONTENT
 from tools.export import main
 
 
@@ -152,3 +154,44 @@ def test_help_needs_no_training_packages(repository: Path) -> None:
         [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
     )
     assert "--reindex" in done.stdout
+
+
+def test_a_grid_s_finished_runs_are_released_and_the_others_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    for sig, done in (("aaaa0000", 2), ("bbbb0000", 1), ("cccc0000", None)):
+        folder = outputs / "xps" / sig
+        folder.mkdir(parents=True)
+        link = outputs / "grids" / "mine" / sig
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(folder)
+        if done is not None:
+            (folder / "config.lock.json").write_text('{"config": {"train": {"epochs": 2}}}')
+            save_checkpoint(
+                folder / "checkpoint.th", dict.fromkeys(CONTENT) | {"history": [{}] * done}
+            )
+    monkeypatch.setenv("STEMGRID_OUTPUTS", str(outputs))
+    monkeypatch.setattr("mss.trained.CONTENT", {"history": list})
+    exported: list[str] = []
+
+    def export(sig: str, out: Path, **_: Any) -> Path:
+        exported.append(sig)
+        return out / sig
+
+    monkeypatch.setattr("tools.export.export_run", export)
+    assert main(["--grid", "mine", "-o", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert exported == ["aaaa0000"]
+    assert printed.out == f"{tmp_path / 'aaaa0000'}\n"
+    assert "bbbb0000: 1 of 2 epochs done; left out" in printed.err
+    assert "cccc0000: 0 of ? epochs done" in printed.err
+    assert main(["--grid", "mime"]) == 1
+    assert "no run of such a grid here. Did you mean 'mine'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--grid", "x", "sig"], ["a", "b", "--default"]])
+def test_what_does_not_go_together(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
