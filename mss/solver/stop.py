@@ -54,7 +54,7 @@ class StopRequest:
         self._signum = 0
         self._parent: int | None = None
         self._heeded = threading.Event()
-        self._wakeup: tuple[socket.socket, socket.socket] | None = None
+        self._wakeup: socket.socket | None = None
 
     def install(self, watch_parent: bool = False) -> StopRequest:
         """Take the signals over; only the main thread can.
@@ -68,8 +68,9 @@ class StopRequest:
         # The interpreter writes each signal's number there as it arrives, also while the main
         # thread is in an exchange and no handler of Python's could run.
         read, write = socket.socketpair()
+        read.settimeout(1.0)
         write.setblocking(False)
-        self._wakeup = read, write
+        self._wakeup = write
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         for signum in SIGNALS:
@@ -84,8 +85,7 @@ class StopRequest:
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         if self._wakeup is not None:
             signal.set_wakeup_fd(-1)
-            for end in self._wakeup:
-                end.close()
+            self._wakeup.close()  # which the thread reads as an end
             self._wakeup = None
 
     def heed(self) -> None:
@@ -109,18 +109,16 @@ class StopRequest:
 
     def _watch(self, read: socket.socket) -> None:
         """Wait for a request, in a thread; end the process where nobody heeds it."""
-        read.settimeout(1.0)
-        while not self._orphaned():
-            try:
-                arrived = read.recv(64)
-            except TimeoutError:
-                continue
-            except OSError:  # closed by `restore`
-                return
-            if not arrived:
-                return
-            if set(arrived) & set(SIGNALS):
-                break
+        with read:
+            while not self._orphaned():
+                try:
+                    arrived = read.recv(64)
+                except TimeoutError:
+                    continue
+                if not arrived:
+                    return
+                if set(arrived) & set(SIGNALS):
+                    break
         if not self._heeded.wait(self.grace):
             logger.error("Asked to stop %.0f s ago and not done: ending at once", self.grace)
             os._exit(STATUS)

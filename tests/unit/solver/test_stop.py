@@ -144,6 +144,24 @@ def test_ranks_notice_the_end_of_their_launcher(tmp_path):
     assert told.read_text() == str(int(LAUNCHER_GONE))
 
 
+SHORT = """
+import threading
+from mss.solver.stop import StopRequest
+for _ in range(200):
+    StopRequest().install().restore()
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(10)
+print(threading.active_count())
+"""
+
+
+def test_a_short_life_leaves_no_thread_and_no_word():
+    """A run that fails as it is built installs and restores within a millisecond."""
+    done = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 DEAF = """
 import sys, time
 from mss.solver.stop import StopRequest
