@@ -54,7 +54,8 @@ class StopRequest:
         self._signum = 0
         self._parent: int | None = None
         self._heeded = threading.Event()
-        self._wakeup: socket.socket | None = None
+        # both ends stay open: later signals must have somewhere to go
+        self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def install(self, watch_parent: bool = False) -> StopRequest:
         """Take the signals over; only the main thread can.
@@ -70,7 +71,7 @@ class StopRequest:
         read, write = socket.socketpair()
         read.settimeout(1.0)
         write.setblocking(False)
-        self._wakeup = write
+        self._wakeup = read, write
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(read,), daemon=True).start()
         for signum in SIGNALS:
@@ -85,7 +86,8 @@ class StopRequest:
             signal.signal(signum, signal.SIG_DFL if handler is None else handler)
         if self._wakeup is not None:
             signal.set_wakeup_fd(-1)
-            self._wakeup.close()  # which the thread reads as an end
+            _, write = self._wakeup
+            write.close()  # which the thread reads as an end
             self._wakeup = None
 
     def heed(self) -> None:
@@ -109,16 +111,15 @@ class StopRequest:
 
     def _watch(self, read: socket.socket) -> None:
         """Wait for a request, in a thread; end the process where nobody heeds it."""
-        with read:
-            while not self._orphaned():
-                try:
-                    arrived = read.recv(64)
-                except TimeoutError:
-                    continue
-                if not arrived:
-                    return
-                if set(arrived) & set(SIGNALS):
-                    break
+        while not self._orphaned():
+            try:
+                arrived = read.recv(64)
+            except TimeoutError:
+                continue
+            if not arrived:  # `restore` closed the other end
+                return
+            if set(arrived) & set(SIGNALS):
+                break
         if not self._heeded.wait(self.grace):
             logger.error("Asked to stop %.0f s ago and not done: ending at once", self.grace)
             os._exit(STATUS)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -174,7 +175,13 @@ while True:
 
 def test_a_request_that_nobody_heeds_ends_the_process():
     """A rank may wait for ever in an exchange with one that is gone."""
-    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as deaf:
+    command = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as deaf:
         assert deaf.stdout.readline() == b"ready\n"
         deaf.terminate()
+        time.sleep(0.2)
+        deaf.terminate()  # schedulers do, and it changes nothing
         assert deaf.wait(30) == 143
+        told = deaf.stderr.read().decode()
+        assert "Asked to stop" in told
+        assert "Exception ignored" not in told
