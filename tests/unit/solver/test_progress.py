@@ -68,7 +68,7 @@ def test_the_peak_is_in_gib_and_stays():
     """In a process of its own: this one may have held more before."""
     done = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True)
     before, held, after = (float(word) for word in done.stdout.split())
-    assert 0.05 < before < 1
+    assert before > 0.05
     assert 1.0 < held < before + 1.2  # before may be the parent's, which an exec hands on
     assert after == held
 

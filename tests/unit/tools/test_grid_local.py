@@ -187,6 +187,14 @@ def test_what_cannot_be_started_has_failed(stage):
     assert stage.told[-1].startswith("b failed (could not be started")
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_is_not_ignored():
+    """A shell that starts the tests in the background has them ignore it, as nohup would."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_behind_a_checkpoint_and_leaves_no_child(stage, signum):
     runs = [stage.run(name, sleep=30) for name in "abc"]
