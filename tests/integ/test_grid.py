@@ -1,6 +1,8 @@
 """Dora's own commands, as far as they go without a scheduler."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,22 @@ def test_a_grid_is_planned_without_a_scheduler_and_nothing_is_written(lab):
     assert "hdemucs_tiny" in printed
     assert "#SBATCH --signal=USR2@90" in printed
     assert not lab.runs.exists()
+
+
+def test_a_dry_run_needs_no_scheduler_and_its_runs_can_be_referenced(lab):
+    lab.environment["PATH"] = str(Path(sys.executable).parent)  # no SLURM there
+    command = ("dora", "-P", "mss", "grid", "smoke", "--no_monitoring")
+    printed = lab.run(*command, "--dry_run", "--init")
+    signatures = sorted(path.name for path in lab.runs.iterdir())
+    assert len(signatures) == 4
+    assert all(signature in printed for signature in signatures)
+    assert "openunmix_tiny" in "".join(
+        lab.run("dora", "-P", "mss", "info", "-f", signature) for signature in signatures
+    )
+    refused = lab.run(*command, status=1)
+    assert "SLURM is not on this machine" in refused
+    assert "tools.grid smoke --local" in refused
+    assert "Traceback" not in refused
 
 
 @pytest.mark.timeout(400)
