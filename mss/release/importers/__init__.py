@@ -1,0 +1,1 @@
+"""Translators: public checkpoints of other programs to our architectures, options and weights."""
