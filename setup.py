@@ -76,6 +76,7 @@ setup(
         "onnx": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.20"],
         "openvino": ["openvino>=2025.0"],
         "tensorboard": ["tensorboard>=2.15"],
+        "log-wmse": ["torch-log-wmse>=1.1", "torchaudio"],  # loss=log_wmse; it imports torchaudio
         "web": ["starlette>=0.40", "uvicorn>=0.30", "python-multipart>=0.0.18"],
         # must be of the same version as torch: see environment-cuda.yml
         "torchaudio": ["torchaudio"],

@@ -26,7 +26,14 @@ except ModuleNotFoundError as error:
 CONF = Path(__file__).resolve().parent.parent / "conf"
 VERSION_BASE = "1.3"
 
-OPEN_MAPPINGS = ("augment.batch", "loss.weights", "test.metrics", "targets")
+OPEN_MAPPINGS = (
+    "augment.batch",
+    "loss.weights",
+    "loss.loss",
+    "loss.parts",
+    "test.metrics",
+    "targets",
+)
 """Mappings whose members the user names; the order of some matters."""
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, AssertionError, ValueError)

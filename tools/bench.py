@@ -7,6 +7,7 @@ mean little, ratios mean something: differences below a tenth are noise.
     python -m tools.bench                     all of it, on the CPU
     python -m tools.bench step --threads 2    one pair
     python -m tools.bench step --device cuda --precision bf16 --compile
+    python -m tools.bench models              the table of architectures (tools/bench_models.py)
 """
 
 import argparse
@@ -19,6 +20,7 @@ from typing import Any
 
 from mss.core.errors import ConfigError, StemgridError
 from mss.core.files import write_json_atomic
+from tools import bench_models
 from tools.bench_loader import LOADER_PAIRS
 from tools.bench_pair import Pair
 from tools.bench_step import STEP_PAIRS
@@ -49,6 +51,9 @@ PAIRS = {pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS)}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the pairs that are asked for; print a table and keep it as JSON."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["models"]:
+        return bench_models.main(words[1:])
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench", description=__doc__.partition("\n")[0]
     )
@@ -62,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels-last", action="store_true", help="our side's network")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.5, help="of one segment")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     options = {key: value for key, value in vars(args).items() if key not in ("pairs", "rounds")}
     try:
         unknown = [name for name in args.pairs if name not in PAIRS]

@@ -9,11 +9,19 @@ from typing import Any
 SUMMARY = "list the released models at hand"
 
 _COLUMNS = ("", "NAME", "ARCH", "SOURCES", "RATE", "PARAMETERS", "SCORES (MEAN)")
+_ALIASES = "ANSWERS TO"
+
+_KNOWN_COLUMNS = ("NAME", "ARCH", "SOURCES", "SIZE", "LICENCE", "PUBLISHED SCORE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
     add_repo_argument(parser)
+    parser.add_argument(
+        "--known",
+        action="store_true",
+        help="list the public models that can be fetched and imported instead",
+    )
 
 
 def add_repo_argument(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +35,23 @@ def add_repo_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the models of a repo, the default one marked with a star.
+    """List the models of a repo, the default one marked with a star; or the known public ones.
 
     Raises:
         DataError: the repo is empty or damaged.
     """
+    if arguments.known:
+        print(format_known())
+        return 0
+
     from mss.release.repo import Repo
 
     repo = Repo(arguments.repo)
     entries, bags, default = repo.entries(), repo.bag_names(), repo.default
     if not entries and not bags:
         repo.resolve()  # raises, and tells how to get a model
-    rows: list[Sequence[str]] = [_COLUMNS]
+    named = any(entry.aliases for entry in entries)
+    rows: list[Sequence[str]] = [(*_COLUMNS, _ALIASES) if named else _COLUMNS]
     for entry in entries:
         rows.append(
             (
@@ -49,15 +62,49 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{entry.samplerate} Hz",
                 f"{entry.parameters:,}",
                 format_scores(entry.scores),
+                *([", ".join(entry.aliases)] if named else []),
             )
         )
     for name in bags:
-        rows.append(("*" if name == default else "", name, "bag", "", "", "", ""))
+        blank = [""] * (len(rows[0]) - 3)
+        rows.append(("*" if name == default else "", name, "bag", *blank))
     print(f"{repo.root}:")
     print(format_table(rows))
     if default is not None:
         print("* is taken where no -n is given")
     return 0
+
+
+def format_known() -> str:
+    """Return the public models, each with licence, published score and download, as text."""
+    from mss.release.importers.known import known_models
+
+    rows: list[Sequence[str]] = [_KNOWN_COLUMNS]
+    for known in known_models().values():
+        rows.append(
+            (
+                known.name,
+                known.arch,
+                ",".join(known.sources),
+                f"{known.megabytes} MB" if known.megabytes is not None else "",
+                known.licence,
+                known.published or "none stated",
+            )
+        )
+    warnings = [
+        f"{known.name}: {known.contamination}: don't evaluate it there"
+        for known in known_models().values()
+        if known.contamination is not None
+    ]
+    return "\n".join(
+        [
+            format_table(rows),
+            "",
+            *warnings,
+            "Scores are the publishers' own; compare them within one metric and data set only.",
+            "Import one, from a clone: python -m tools.import_checkpoint NAME -o release_models",
+        ]
+    )
 
 
 def format_scores(scores: Mapping[str, Any]) -> str:

@@ -20,12 +20,32 @@ from mss.core.errors import ConfigError, nearest_name_hint
 
 BUILTIN: dict[str, dict[str, str]] = {
     "model": {
+        "bsrnn": "mss.models.bsrnn:BandSplitRNN",
+        "d3net": "mss.models.d3net:D3Net",
+        "demucs": "mss.models.demucs:Demucs",
+        "bs_roformer": "mss.models.bs_roformer:BSRoformer",
         "hdemucs": "mss.models.hdemucs:HDemucs",
+        "htdemucs": "mss.models.htdemucs:HTDemucs",
+        "mel_roformer": "mss.models.mel_roformer:MelRoformer",
         "openunmix": "mss.models.openunmix:OpenUnmix",
+        "scnet": "mss.models.scnet:SCNet",
+        "mdx23c": "mss.models.mdx23c:MDX23C",
+        "spleeter": "mss.models.spleeter:Spleeter",
+        "xumx": "mss.models.xumx:XUMX",
     },
     "loss": {
         "l1": "mss.losses.waveform:L1Loss",
         "mse": "mss.losses.waveform:MSELoss",
+        "sdr": "mss.losses.ratio:SDRLoss",
+        "si_sdr": "mss.losses.ratio:SISDRLoss",
+        "l1_snr": "mss.losses.ratio:L1SNRLoss",
+        "spectral": "mss.losses.spectral:SpectralLoss",
+        "mrstft": "mss.losses.mrstft:MRSTFTLoss",
+        "multidomain": "mss.losses.multidomain:MultiDomainLoss",
+        "combination": "mss.losses.multidomain:CombinationLoss",
+        "log_wmse": "mss.losses.log_wmse:LogWMSELoss",
+        "truncated": "mss.losses.truncated:TruncatedLoss",
+        "sum": "mss.losses.weighted_sum:SumLoss",
     },
     "batch_augment": {
         "shift": "mss.augment.batch:Shift",

@@ -4,8 +4,12 @@ Half precision has neither the range nor the digits for spectra, and cuFFT refus
 so the transform leaves autocast and casts its input up: an fp32 island in a bf16 model.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+Window = Literal["hann", "none"]
 
 
 class Stft(nn.Module):
@@ -18,6 +22,9 @@ class Stft(nn.Module):
         center: pad by n_fft / 2 on both sides, so that frame n is centred on sample n * hop.
         pad_mode: what `center` pads with ("reflect" needs inputs longer than n_fft / 2; shorter
             ones are padded with zeros).
+        window: "hann" (periodic), or "none": every sample of a frame counts alike. With either, the
+            inverse restores every length where the hop is at most n_fft / 2; beyond that the last
+            frame may end before the signal does.
     """
 
     window: Tensor
@@ -29,6 +36,7 @@ class Stft(nn.Module):
         normalized: bool = False,
         center: bool = True,
         pad_mode: str = "reflect",
+        window: Window = "hann",
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
@@ -37,7 +45,8 @@ class Stft(nn.Module):
         self.center = center
         self.pad_mode = pad_mode
         # periodic Hann, as scipy.signal and the field's references use; never part of a checkpoint
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        values = torch.hann_window(n_fft) if window == "hann" else torch.ones(n_fft)
+        self.register_buffer("window", values, persistent=False)
 
     @property
     def bins(self) -> int:

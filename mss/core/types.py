@@ -141,10 +141,12 @@ class Target:
     Attributes:
         sources: [B, S, C, T].
         weight: [B, S], 0 where nothing is known about a source.
+        mix: [B, C, T], what the model was given, for losses that look at what is left of it.
     """
 
     sources: Tensor
     weight: Tensor
+    mix: Tensor | None = None
 
 
 @dataclass

@@ -23,4 +23,4 @@ class References(TargetProvider):
         sources = self.targets.sum_stems(batch.stems, batch.names)
         matrix = self.targets.matrix(batch.names).to(batch.stems.device)  # [S, K]
         unknown = (~batch.labelled).to(matrix.dtype) @ matrix.T  # [B, S] unlabelled stems a source
-        return Target(sources=sources, weight=(unknown == 0).to(torch.float32))
+        return Target(sources, (unknown == 0).to(torch.float32), batch.mix)

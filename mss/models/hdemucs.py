@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import torch
-import torch.nn.functional as F
-from einops import rearrange
-from torch import Tensor, nn
+from torch import Tensor
 
-from mss.core.separator import Features, Separator, SeparatorConfig
-from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
-from mss.core.wiener import wiener
-from mss.models.hdemucs_levels import Level, plan_levels
-from mss.nn.band_layers import BandDecoderLayer, BandEncoderLayer
-from mss.nn.embedding import ScaledEmbedding
-from mss.nn.hybrid_layers import DecoderLayer, EncoderLayer
-from mss.nn.init import rescale_convolutions
-from mss.nn.spectral import AlignedStft, CentredStft
+from mss.core.separator import SeparatorConfig
+from mss.core.types import AudioSpec, Seconds
+from mss.models.hdemucs_branches import HybridBranches
+from mss.models.hdemucs_levels import plan_levels
 
 
 @dataclass(frozen=True)
@@ -100,19 +92,7 @@ class HDemucsConfig(SeparatorConfig):
     rescale: float = 0.1
 
 
-# Keeps normalisation finite on silence.
-_STD_FLOOR = 1e-5
-
-
-def _std_mean(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return unbiased standard deviation and mean of each item of [B, ...], with kept axes."""
-    axes = tuple(range(1, x.dim()))
-    several = x[0].numel() > 1  # one sample has no unbiased deviation
-    std, mean = torch.std_mean(x, dim=axes, correction=int(several), keepdim=True)
-    return std, mean
-
-
-class HDemucs(Separator):
+class HDemucs(HybridBranches):
     """Hybrid Demucs.
 
     Args:
@@ -127,68 +107,7 @@ class HDemucs(Separator):
     config: HDemucsConfig
 
     def __init__(self, config: HDemucsConfig, spec: AudioSpec) -> None:
-        super().__init__(config, spec)
-        self.stft: AlignedStft | CentredStft
-        if config.hybrid:
-            self.stft = AlignedStft(config.nfft, legacy_offset=config.hybrid_old)
-        else:
-            self.stft = CentredStft(config.nfft)
-        self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
-        self.tencoder, self.tdecoder = nn.ModuleList(), nn.ModuleList()
-        levels = plan_levels(config, spec)
-        for level in levels:
-            self._add_level(level)
-        # frequency or time layer of each level, the deepest last
-        self._over_frequency = [level.options.frequency for level in levels]
-        self.freq_emb = None
-        if config.freq_emb:
-            self.freq_emb = ScaledEmbedding(
-                levels[0].bins_out, levels[0].chout, config.emb_scale, config.emb_smooth
-            )
-        if config.rescale:
-            rescale_convolutions(self, config.rescale)
-
-    def _add_level(self, level: Level) -> None:
-        """Append a level's encoder layers; its decoder layers come before all earlier ones."""
-        encode, decode, last = level.options_encoder, level.options_decoder, level.index == 0
-        ratios = self.config.multi_freqs
-        if level.banded:
-            self.encoder.append(BandEncoderLayer(level.chin, level.chout, encode, ratios))
-            self.decoder.insert(
-                0, BandDecoderLayer(level.chout, level.chin_decoder, decode, ratios, last)
-            )
-        else:
-            self.encoder.append(EncoderLayer(level.chin, level.chout, encode))
-            self.decoder.insert(0, DecoderLayer(level.chout, level.chin_decoder, decode, last))
-        if level.time is not None:
-            time = level.time
-            self.tencoder.append(EncoderLayer(time.chin, time.chout, time.options_encoder))
-            self.tdecoder.insert(
-                0, DecoderLayer(time.chout, time.chin_decoder, time.options_decoder, last)
-            )
-
-    @property
-    def inference(self) -> InferenceDefaults:
-        return InferenceDefaults(
-            segment=self.segment, overlap=0.25, window="triangle", normalise="file_mono_std"
-        )
-
-    def analyse(self, mix: Tensor) -> Features:
-        """Turn a mixture [B, C, T] into its normalised spectrogram [B, C', F, N] and wave."""
-        spec = self.stft(mix)
-        if self.config.cac:
-            real = rearrange(torch.view_as_real(spec), "b c f n reim -> b (c reim) f n")
-        else:
-            real = spec.abs()
-        std, mean = _std_mean(real)
-        inputs: tuple[Tensor, ...] = ((real - mean) / (_STD_FLOOR + std),)
-        context = {"spec": spec, "length": mix.shape[-1], "scale": std, "shift": mean}
-        if self.config.hybrid:
-            wave = mix.to(real.dtype)
-            wave_std, wave_mean = _std_mean(wave)
-            inputs += ((wave - wave_mean) / (_STD_FLOOR + wave_std),)
-            context |= {"wave_scale": wave_std, "wave_shift": wave_mean}
-        return Features(inputs, context)
+        super().__init__(config, spec, config, plan_levels(config, spec))
 
     def network(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Run both U-nets.
@@ -220,8 +139,8 @@ class HDemucs(Separator):
                 x = x.flatten(1, 2)  # a single bin is left
             lengths.append(x.shape[2])
             x = encode(x, inject)
-            if index == 0 and self.freq_emb is not None:
-                x = x + (self.config.freq_emb * self.freq_emb()).t()[:, :, None]
+            if index == 0:
+                x = self._embed_frequencies(x)
             skips.append(x)
 
         merged = len(self.decoder) - len(self.tdecoder)
@@ -241,31 +160,6 @@ class HDemucs(Separator):
                 wave, _ = self.tdecoder[index - merged](start, wave_skips.pop(), wave_lengths.pop())
         assert out is not None
         return (out,) if wave is None else (out, wave)
-
-    def synthesise(self, features: Features, outputs: tuple[Tensor, ...]) -> Estimate:
-        """Undo the normalisation, invert the spectrogram and add the time branch."""
-        context, length = features.context, features.context["length"]
-        scale, shift = context["scale"], context["shift"]
-        out = torch.addcmul(shift, outputs[0].to(scale.dtype), scale)
-        out = rearrange(out, "b (s c) f n -> b s c f n", s=len(self.spec.sources))
-        spec = self._complex_spectra(out, context["spec"])
-        wave = self.stft.inverse(spec, length)
-        if not self.config.hybrid:
-            return Estimate(wave, F.pad(spec, (0, 0, 0, 1)), self.stft.stft)  # silent at Nyquist
-        scale, shift = context["wave_scale"], context["wave_shift"]
-        time = torch.addcmul(shift, outputs[1].to(scale.dtype), scale)
-        return Estimate(wave + rearrange(time, "b (s c) t -> b s c t", c=self.spec.channels))
-
-    def _complex_spectra(self, out: Tensor, mix: Tensor) -> Tensor:
-        """Turn the network's spectra [B, S, C', F, N] into complex ones [B, S, C, F, N]."""
-        if self.config.cac:
-            real, imag = rearrange(out, "b s (c reim) f n -> reim b s c f n", reim=2).unbind(0)
-            return torch.complex(real, imag)
-        iterations = self.config.end_iters if self.training else self.config.wiener_iters
-        if iterations < 0:
-            return out * (mix / (1e-8 + mix.abs()))[:, None]
-        spec = wiener(out, mix, iterations, residual=self.config.wiener_residual)
-        return spec[:, : out.shape[1]]
 
     @classmethod
     def tiny(cls, spec: AudioSpec) -> HDemucs:

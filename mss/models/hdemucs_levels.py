@@ -44,8 +44,14 @@ class Level:
     time: Level | None = None
 
 
-def plan_levels(config: HDemucsConfig, spec: AudioSpec) -> list[Level]:
+def plan_levels(config: HDemucsConfig, spec: AudioSpec, merge: bool = True) -> list[Level]:
     """Return the levels, the outermost first.
+
+    Args:
+        config: of the U-nets.
+        spec: what to separate.
+        merge: whether the branches of a hybrid model meet below; else each keeps its own steps and
+            bins down to the deepest level.
 
     Raises:
         ConfigError: options that do not fit together.
@@ -97,7 +103,10 @@ def plan_levels(config: HDemucsConfig, spec: AudioSpec) -> list[Level]:
         chin_time = outputs_time = chout_time
         chin = outputs = chout
         chout_time, chout = int(config.growth * chout_time), int(config.growth * chout)
-    _check_merge(config, levels)
+    if merge:
+        _check_merge(config, levels)
+    else:
+        _check_apart(config, levels)
     return levels
 
 
@@ -230,4 +239,13 @@ def _check_merge(config: HDemucsConfig, levels: list[Level]) -> None:
         raise ConfigError(
             f"model.nfft: the hop of {hop} samples must equal the time branch's total stride of"
             f" {config.stride}^{over_frequency} = {total}; 4096, 1024 and 256 fit a stride of 4"
+        )
+
+
+def _check_apart(config: HDemucsConfig, levels: list[Level]) -> None:
+    """Branches that never merge must both still be of their own kind at the deepest level."""
+    if levels[-1].bins_out == 1:
+        raise ConfigError(
+            f"model.depth: {config.depth} levels leave 1 of the {config.nfft // 2} bins; the"
+            " spectrogram's branch needs at least 2 below: lower depth or raise nfft"
         )

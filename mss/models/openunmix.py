@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, Seconds
 from mss.core.wiener import wiener
+from mss.nn.unmix import TargetNetwork
 
 
 @dataclass(frozen=True)
@@ -54,64 +54,6 @@ class OpenUnmixConfig(SeparatorConfig):
     wiener_win_len: int | None = 300
 
 
-class TargetNetwork(nn.Module):
-    """Magnitudes of a mixture to a mask for one source.
-
-    Args:
-        channels: audio channels.
-        bins: F.
-        bins_in: the lowest bins, which the network looks at.
-        config: see OpenUnmixConfig.
-        initial_mask: what training starts from. (The reference starts from 1, the whole mixture,
-            and spends its first hundreds of updates on turning that down.)
-    """
-
-    def __init__(
-        self, channels: int, bins: int, bins_in: int, config: OpenUnmixConfig, initial_mask: float
-    ) -> None:
-        super().__init__()
-        hidden = config.hidden_size
-        self.bins_in = bins_in
-        # x -> (x + input_mean) * input_scale, per bin; see set_statistics
-        self.input_mean = nn.Parameter(torch.zeros(bins_in))
-        self.input_scale = nn.Parameter(torch.ones(bins_in))
-        self.fc1 = nn.Linear(channels * bins_in, hidden, bias=False)
-        self.bn1 = nn.BatchNorm1d(hidden)
-        self.lstm = nn.LSTM(
-            hidden,
-            hidden if config.unidirectional else hidden // 2,
-            config.nb_layers,
-            batch_first=True,
-            bidirectional=not config.unidirectional,
-            dropout=config.dropout if config.nb_layers > 1 else 0.0,
-        )
-        self.fc2 = nn.Linear(2 * hidden, hidden, bias=False)
-        self.bn2 = nn.BatchNorm1d(hidden)
-        self.fc3 = nn.Linear(hidden, channels * bins, bias=False)
-        self.bn3 = nn.BatchNorm1d(channels * bins)
-        self.output_scale = nn.Parameter(torch.ones(bins))
-        self.output_mean = nn.Parameter(torch.full((bins,), initial_mask))
-
-    @torch.no_grad()
-    def set_statistics(self, mean: Tensor, scale: Tensor) -> None:
-        """Start from a data set's mean and standard deviation of each bin's magnitude, [F]."""
-        self.input_mean.copy_(-mean[: self.bins_in])
-        self.input_scale.copy_(1 / scale[: self.bins_in])
-
-    def forward(self, magnitude: Tensor) -> Tensor:
-        """Map magnitudes [B, N, C * bins_in] to a mask [B, N, C, F] >= 0."""
-        items, frames, width = magnitude.shape
-        channels = width // self.bins_in
-        # fc1((x + mean) * scale), with the scaling moved from the frames to the fewer weights
-        weight = self.fc1.weight * self.input_scale.repeat(channels)
-        x = F.linear(magnitude.flatten(0, 1), weight, weight @ self.input_mean.repeat(channels))
-        x = torch.tanh(self.bn1(x)).view(items, frames, -1)
-        x = torch.cat([x, self.lstm(x)[0]], dim=-1).flatten(0, 1)
-        x = torch.relu(self.bn2(self.fc2(x)))
-        x = self.bn3(self.fc3(x)).view(items, frames, channels, -1)
-        return torch.relu(torch.addcmul(self.output_mean, x, self.output_scale))
-
-
 class OpenUnmix(Separator):
     """Open-Unmix: target networks, then a multichannel Wiener filter with their magnitudes.
 
@@ -134,7 +76,17 @@ class OpenUnmix(Separator):
         self.stft = Stft(config.nfft, config.nhop)
         share = 1 / max(2, len(spec.sources))
         self.targets = nn.ModuleList(
-            TargetNetwork(spec.channels, bins, self.bins_in, config, share) for _ in spec.sources
+            TargetNetwork(
+                spec.channels,
+                bins,
+                self.bins_in,
+                hidden=config.hidden_size,
+                layers=config.nb_layers,
+                unidirectional=config.unidirectional,
+                dropout=config.dropout,
+                initial_mask=share,
+            )
+            for _ in spec.sources
         )
 
     def analyse(self, mix: Tensor) -> Features:
@@ -147,9 +99,12 @@ class OpenUnmix(Separator):
         # bins stay the fastest axis, as the STFT leaves them in memory
         magnitude = rearrange(inputs[0], "b c f n -> b c n f")
         frames = rearrange(magnitude[..., : self.bins_in], "b c n f -> b n (c f)")
-        masks = [rearrange(target(frames), "b n c f -> b c n f") for target in self.targets]
-        out = torch.stack(masks, dim=1) * magnitude[:, None]
-        return (rearrange(out, "b s c n f -> b s c f n"),)
+        sources = [rearrange(mask, "b n c f -> b c n f") * magnitude for mask in self.masks(frames)]
+        return (rearrange(torch.stack(sources, dim=1), "b s c n f -> b s c f n"),)
+
+    def masks(self, frames: Tensor) -> list[Tensor]:
+        """Map the mixture's lowest bins [B, N, C * bins_in] to a mask [B, N, C, F] a source."""
+        return [target(frames) for target in self.targets]
 
     def synthesise(self, features: Features, outputs: tuple[Tensor, ...]) -> Estimate:
         """Give the magnitudes the mixture's phase; in evaluation, refine by Wiener filtering."""

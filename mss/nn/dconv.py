@@ -13,15 +13,22 @@ class LayerScale(nn.Module):
     """Add a branch, each channel times a learnt factor (Touvron et al., arXiv 2103.17239).
 
     A tiny initial value lets the branch fade in during training.
+
+    Args:
+        channels: C.
+        init: the factors at first.
+        channels_last: tensors are [B, T, C] instead of [B, C, T].
     """
 
-    def __init__(self, channels: int, init: float) -> None:
+    def __init__(self, channels: int, init: float, channels_last: bool = False) -> None:
         super().__init__()
+        self.channels_last = channels_last
         self.scale = nn.Parameter(torch.full((channels,), float(init)))
 
     def forward(self, branch: Tensor, x: Tensor) -> Tensor:
-        """Return x + scale * branch, of [B, C, T] both, in one pass."""
-        return torch.addcmul(x, self.scale[:, None], branch)
+        """Return x + scale * branch, both of the same shape, in one pass."""
+        scale = self.scale if self.channels_last else self.scale[:, None]
+        return torch.addcmul(x, scale, branch)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SpanBLSTM(nn.Module):
-    """A bidirectional LSTM with a residual connection, run over overlapping spans of the sequence.
+    """A bidirectional LSTM and a linear layer, run over overlapping spans of the sequence.
 
     Spans of `span` steps start every span / 2 steps and go through the LSTM as one batch, so its
     sequential part is never longer than a span; each output step is taken from the span it lies
@@ -17,30 +17,39 @@ class SpanBLSTM(nn.Module):
         dim: channels, and hidden units per direction.
         layers: stacked LSTM layers.
         span: steps, a multiple of 4; None never splits.
+        residual: add the input.
     """
 
-    def __init__(self, dim: int, layers: int = 2, span: int | None = 200) -> None:
+    def __init__(
+        self, dim: int, layers: int = 2, span: int | None = 200, residual: bool = True
+    ) -> None:
         super().__init__()
         assert span is None or span % 4 == 0
         self.span = span
+        self.residual = residual
         self.lstm = nn.LSTM(dim, dim, layers, bidirectional=True)
         self.linear = nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, T] to [B, C, T]."""
-        steps = x.shape[-1]
-        if self.span is None or steps <= self.span:
-            return x + rearrange(self._run(rearrange(x, "b c t -> t b c")), "t b c -> b c t")
+        if self.span is None or x.shape[-1] <= self.span:
+            y = rearrange(self._run(rearrange(x, "b c t -> t b c")), "t b c -> b c t")
+        else:
+            y = self._run_spans(x, self.span)
+        return x + y if self.residual else y
 
-        stride, edge = self.span // 2, self.span // 4
+    def _run_spans(self, x: Tensor, span: int) -> Tensor:
+        """[B, C, T] -> [B, C, T]"""
+        steps = x.shape[-1]
+        stride, edge = span // 2, span // 4
         count = -(-steps // stride)
-        padded = F.pad(x, (0, (count - 1) * stride + self.span - steps))
-        spans = padded.unfold(-1, self.span, stride)  # [B, C, count, span], a view
+        padded = F.pad(x, (0, (count - 1) * stride + span - steps))
+        spans = padded.unfold(-1, span, stride)  # [B, C, count, span], a view
         y = self._run(rearrange(spans, "b c n w -> w (b n) c"))
         y = rearrange(y, "w (b n) c -> b c n w", n=count)
         # The first span also gives the steps before its centre; the last one's end is padding.
         head, centres = y[:, :, 0, :edge], y[..., edge:-edge].flatten(2)
-        return x + torch.cat([head, centres], dim=-1)[..., :steps]
+        return torch.cat([head, centres], dim=-1)[..., :steps]
 
     def _run(self, x: Tensor) -> Tensor:
         """[T, B, C] -> [T, B, C]"""

@@ -16,7 +16,8 @@ from pathlib import Path
 import yaml
 
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
-from mss.core.registry import make_config
+from mss.core.files import write_text_atomic
+from mss.core.registry import dump_config, make_config
 from mss.core.types import AudioSpec, InferenceDefaults, Seconds
 from mss.release.header import Header
 
@@ -74,6 +75,12 @@ def read_bag(path: Path) -> BagRecipe:
     except ConfigError as error:
         raise DataError(f"{path}: {error}") from error
     return recipe
+
+
+def write_bag(path: Path, recipe: BagRecipe) -> None:
+    """Write a bag's yaml file atomically; `read_bag` gives the recipe back."""
+    plain = {key: value for key, value in dump_config(recipe).items() if value}
+    write_text_atomic(path, yaml.safe_dump(plain, sort_keys=False, default_flow_style=None))
 
 
 def member_weights(

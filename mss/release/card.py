@@ -20,6 +20,7 @@ def render_card(name: str, header: Header, scores: Mapping[str, Any]) -> str:
         scores: by protocol id; may hold more than the header, which knows those at the export.
     """
     spec = header.spec
+    origin = header.provenance.get("origin")
     channels = {1: "mono", 2: "stereo"}.get(spec.channels, f"{spec.channels} channels")
     sections = [
         f"# {name}\n",
@@ -32,7 +33,9 @@ def render_card(name: str, header: Header, scores: Mapping[str, Any]) -> str:
                 ("audio", f"{spec.samplerate} Hz, {channels}"),
                 ("chunk", _seconds(header)),
                 ("input normalisation", header.inference.normalise),
-                ("signature of the run", f"`{header.signature}`"),
+                ("signature", f"`{header.signature}`"),
+                *([("answers to", listed)] if (listed := _aliases(header)) else []),
+                *([("imported from", str(origin))] if origin else []),
                 ("date of the run", header.created or "not recorded"),
                 ("written by", f"stemgrid {header.version}"),
                 ("licence of the weights", header.licence),
@@ -106,6 +109,8 @@ def _limits(header: Header) -> str:
         "- Audio of another rate or number of channels is converted to "
         f"{header.spec.samplerate} Hz and {header.spec.channels} channel(s) first.",
     ]
+    if known := header.provenance.get("contamination"):
+        lines.append(f"- {known}: scores there say nothing about other music.")
     if header.licence == NO_LICENCE:
         lines.append(
             "- No licence is stated: ask who trained it, and mind that of the training data."
@@ -118,6 +123,10 @@ def _seconds(header: Header) -> str:
     if inference.segment is None:
         return "the whole file at once"
     return f"{float(inference.segment):g} s, overlap {inference.overlap:g}, {inference.window}"
+
+
+def _aliases(header: Header) -> str:
+    return ", ".join(f"`{name}`" for name in header.aliases)
 
 
 def _listing(names: tuple[str, ...]) -> str:

@@ -61,6 +61,12 @@ class Header:
                 )
 
     @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names the model answers to; an import records that of its source."""
+        found = self.provenance.get("aliases")
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
+    @property
     def prefix(self) -> str:
         """Start of the released file's name: ``<arch>-<signature>``."""
         return f"{self.arch}-{self.signature}"

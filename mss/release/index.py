@@ -27,6 +27,7 @@ class Entry:
         parameters: number of trained values.
         scores: by protocol id; may hold more than was known at the export.
         date: when it was listed first (ISO 8601).
+        aliases: other names it answers to, such as the one an imported model is published under.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     parameters: int
     scores: dict[str, Any] = field(default_factory=dict)
     date: str | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass
@@ -62,7 +64,11 @@ class Index:
 
 def write_index(path: Path, index: Index) -> None:
     """Write an index atomically."""
-    write_json_atomic(path, {"schema": INDEX_SCHEMA, **dump_config(index)})
+    plain = dump_config(index)
+    for entry in plain["models"]:
+        if not entry["aliases"]:  # so that versions which know of none read it as before
+            del entry["aliases"]
+    write_json_atomic(path, {"schema": INDEX_SCHEMA, **plain})
 
 
 def read_index(path: Path, remedy: str) -> Index:

@@ -22,7 +22,14 @@ from mss.core.errors import DataError, nearest_name_hint
 from mss.core.files import file_sha256, write_text_atomic
 from mss.core.separator import Separator
 from mss.core.types import AudioSpec, InferenceDefaults
-from mss.release.bag import BAG_SUFFIX, BagRecipe, common_contract, member_weights, read_bag
+from mss.release.bag import (
+    BAG_SUFFIX,
+    BagRecipe,
+    common_contract,
+    member_weights,
+    read_bag,
+    write_bag,
+)
 from mss.release.card import render_card
 from mss.release.container import SUFFIX, read_header, verify_package
 from mss.release.header import Header, require_json
@@ -107,8 +114,9 @@ class Repo:
         """Return the model or bag that `query` stands for.
 
         Args:
-            query: a full name; a signature; or the start of either, if it fits one release only.
-                Releases of one run count as one, and the newest is meant. None: the default.
+            query: a full name; a signature or an alias; or the start of one of these, if it fits
+                one release only. Releases of one run count as one, and the newest is meant. None:
+                the default.
 
         Raises:
             NoModelError: the repo is empty.
@@ -132,14 +140,16 @@ class Repo:
     def _resolve_start(
         self, query: str, models: tuple[Entry, ...], bags: tuple[str, ...]
     ) -> Entry | BagEntry:
-        """Resolve a signature or the start of a name or of a signature."""
-        fitting = [entry for entry in models if query and entry.signature == query]
+        """Resolve a signature, an alias, or the start of a name or of one of these."""
+        fitting = [
+            entry for entry in models if query and query in (entry.signature, *entry.aliases)
+        ]
         fitting_bags: list[str] = []
         if query and not fitting:
             fitting = [
                 entry
                 for entry in models
-                if entry.name.startswith(query) or entry.signature.startswith(query)
+                if any(n.startswith(query) for n in (entry.name, entry.signature, *entry.aliases))
             ]
             fitting_bags = [name for name in bags if name.startswith(query)]
         runs = {(entry.arch, entry.signature): entry for entry in fitting}  # the newest wins
@@ -149,7 +159,8 @@ class Repo:
         if fitting_bags:
             return self._bag(fitting_bags[0])
         if not runs:
-            hint = nearest_name_hint(query, [*(entry.name for entry in models), *bags])
+            names = [name for entry in models for name in (entry.name, *entry.aliases)]
+            hint = nearest_name_hint(query, [*names, *bags])
             raise DataError(f"{self.root}: there is no model {query!r}.{hint}")
         return next(iter(runs.values()))
 
@@ -164,7 +175,7 @@ class Repo:
         """Load the model or bag that `query` stands for (see resolve).
 
         Args:
-            query: name, signature, unique start of either, or None for the default.
+            query: name, signature, alias, unique start of one, or None for the default.
             device: where the models go.
             plugins: let installed plug-ins give architectures.
 
@@ -232,6 +243,36 @@ class Repo:
             self._write_card(entry)
         return entry
 
+    def add_bag(self, name: str, recipe: BagRecipe, default: bool = False) -> BagEntry:
+        """Write a bag of listed models as ``<name>.yaml``; the same bag again changes nothing.
+
+        Args:
+            name: of the bag.
+            recipe: its members are full names.
+            default: make it the default (the first one that is listed always is).
+
+        Raises:
+            DataError: a member is not listed, they can't be run side by side, or another bag has
+                that name.
+        """
+        path = self._inside(f"{name}{BAG_SUFFIX}")
+        with self._changing() as index:
+            headers = {
+                member: self.header(_member(member, index.models, path))
+                for member in recipe.members
+            }
+            spec, _ = common_contract(headers, recipe.segment, path)
+            member_weights(recipe, spec.sources, path)
+            if path.exists() and read_bag(path) != recipe:
+                raise DataError(
+                    f"{path}: another bag has this name; remove it, or give another name"
+                )
+            if not path.exists():
+                write_bag(path, recipe)
+            if default or index.default is None:
+                index.default = name
+        return self._bag(name)
+
     def add_scores(self, name: str, scores: Mapping[str, Any]) -> Entry:
         """Add scores, by protocol id, to the index and the card of the model `name` (full name).
 
@@ -298,6 +339,7 @@ class Repo:
             parameters=header.parameters,
             scores=header.scores,
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            aliases=header.aliases,
         )
 
     def _write_card(self, entry: Entry) -> None:

@@ -162,7 +162,11 @@ class TrackEvaluation:
         with torch.no_grad():
             report = self.loss(
                 Estimate(level.apply(estimates)[None]),
-                Target(level.apply(references)[None], torch.ones(1, len(references))),
+                Target(
+                    level.apply(references)[None],
+                    torch.ones(1, len(references)),
+                    level.apply(mixture)[None],
+                ),
             )
         scores: dict[str, Tensor] = {}
         for metric in self.metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -185,6 +185,12 @@ class Updater:
         Forward and backward are tried on the first batch, beside what the optimiser will need; the
         model and the generators are left as they were.
         """
+        if distrib.world_size() > 1 and getattr(self.loss, "compares_items", False):
+            # each is an exchange, which ranks that try unequally often would not all join
+            raise ConfigError(
+                "misc.accumulate: 0 can't be found out over several processes for a loss that "
+                "compares the items of a batch; give a number of parts"
+            )
         if any(isinstance(m, nn.SyncBatchNorm) for m in self._trainable.modules()):
             # its forward is an exchange, in which a rank out of memory would leave the others
             raise ConfigError(
@@ -234,10 +240,10 @@ class Updater:
 
 
 def _chunks(target: Target, count: int) -> list[Target]:
-    pairs: Iterator[tuple[Tensor, Tensor]] = zip(
-        target.sources.chunk(count), target.weight.chunk(count), strict=True
-    )
-    return [Target(sources, weight) for sources, weight in pairs]
+    sources = target.sources.chunk(count)
+    weights = target.weight.chunk(count)
+    mixes = [None] * len(sources) if target.mix is None else target.mix.chunk(count)
+    return [Target(*part) for part in zip(sources, weights, mixes, strict=True)]
 
 
 def _add(report: UpdateReport, loss: LossReport, weight: float) -> None:

@@ -6,7 +6,7 @@ in for it, since torchaudio is no dependency of ours.
 
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from mss.core.registry import make_config
 from mss.core.types import AudioSpec
 from mss.core.wiener import wiener
 from mss.models.openunmix import OpenUnmix, OpenUnmixConfig
+from mss.release.importers.openunmix import openunmix_from_openunmix
 
 pytestmark = pytest.mark.parity
 
@@ -52,20 +53,22 @@ def build_pair(
 ) -> tuple[nn.Module, OpenUnmix]:
     torch.manual_seed(0)
     config = make_config(OpenUnmixConfig, values, "model")
-    ours = OpenUnmix(config, AudioSpec(sources, channels=channels))
+    with torch.device("meta"):
+        bins_in = OpenUnmix(config, AudioSpec(sources, channels=channels)).bins_in
     references = {}
-    for name, target in zip(sources, ours.targets, strict=True):
+    for name in sources:
         reference = package.model.OpenUnmix(
             nb_bins=config.nfft // 2 + 1,
             nb_channels=channels,
             hidden_size=config.hidden_size,
             nb_layers=config.nb_layers,
             unidirectional=config.unidirectional,
-            max_bin=ours.bins_in,
+            max_bin=bins_in,
         )
         _vary(reference)
-        target.load_state_dict(reference.state_dict(), strict=True)
         references[name] = reference
+    ours = imported(references, config, channels)
+    assert ours.bins_in == bins_in
     separator = package.model.Separator(
         references,
         niter=config.niter,
@@ -77,6 +80,26 @@ def build_pair(
         wiener_win_len=config.wiener_win_len,
     )
     return separator.eval(), ours.eval()
+
+
+def imported(
+    references: Mapping[str, nn.Module], config: OpenUnmixConfig, channels: int
+) -> OpenUnmix:
+    """Our model, by way of what an importer is given: weights by target, and separator.json."""
+    separator = {"nfft": config.nfft, "nhop": config.nhop, "nb_channels": channels}
+    names = ("niter", "softmask", "residual", "wiener_win_len")
+    options = {"separator": separator | {"sample_rate": 44100}}
+    translated = openunmix_from_openunmix(
+        options | {name: getattr(config, name) for name in names},
+        {
+            f"{target}.{name}": value
+            for target, network in references.items()
+            for name, value in network.state_dict().items()
+        },
+    )
+    model = OpenUnmix(make_config(OpenUnmixConfig, translated.config, "model"), translated.spec)
+    model.load_state_dict(translated.state, strict=True)
+    return model
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mss.core.stft import Stft
+from mss.core.stft import Stft, Window
 
 
 def wave(*shape: int) -> torch.Tensor:
@@ -10,14 +10,15 @@ def wave(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("normalized", [False, True])
-def test_frames_are_windowed_transforms(normalized: bool) -> None:
-    stft = Stft(64, 16, normalized=normalized)
+@pytest.mark.parametrize("kind", ["hann", "none"])
+def test_frames_are_windowed_transforms(kind: Window, normalized: bool) -> None:
+    stft = Stft(64, 16, normalized=normalized, window=kind)
     x = wave(2, 200)
     spec = stft(x)
     assert spec.shape == (2, stft.bins, stft.frames(200)) == (2, 33, 13)
 
     padded = np.pad(x.numpy(), ((0, 0), (32, 32)), mode="reflect")
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64) if kind == "hann" else np.ones(64)
     for n in range(13):
         expected = np.fft.rfft(padded[:, n * 16 : n * 16 + 64] * window)
         expected /= 8 if normalized else 1
@@ -25,8 +26,9 @@ def test_frames_are_windowed_transforms(normalized: bool) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 1000])
-def test_inverse_restores_any_length(length: int) -> None:
-    stft = Stft(64, 16)
+@pytest.mark.parametrize(("kind", "hop"), [("hann", 16), ("none", 16), ("none", 24), ("none", 32)])
+def test_inverse_restores_any_length(kind: Window, hop: int, length: int) -> None:
+    stft = Stft(64, hop, window=kind)
     x = wave(2, 3, length)
     torch.testing.assert_close(stft.inverse(stft(x), length), x, atol=1e-6, rtol=0)
 
@@ -56,6 +58,16 @@ def test_double_stays_double() -> None:
     x = wave(2, 200).double()
     assert stft(x).dtype == torch.complex128
     torch.testing.assert_close(stft.inverse(stft(x), 200), x, atol=1e-14, rtol=0)
+
+
+def test_without_a_window_overlapping_frames_are_averaged() -> None:
+    # an inconsistent spectrum: frames 0 and 1 say 1, the others nothing; 4 frames cover a sample
+    stft = Stft(64, 16, window="none")
+    spec = torch.zeros(33, 9, dtype=torch.complex64)
+    spec[0, :2] = 64.0
+    wave = stft.inverse(spec, 128)
+    expected = [2 / 3, 2 / 4, 1 / 4, 0]  # the first hop is seen by frames 0, 1 and 2 alone
+    torch.testing.assert_close(wave[:64].view(4, 16), torch.tensor(expected)[:, None].expand(4, 16))
 
 
 def test_the_window_is_no_part_of_a_checkpoint() -> None:

@@ -7,7 +7,8 @@ from torch import Tensor
 from mss.core import registry
 from mss.core.errors import ConfigError
 from mss.core.types import Estimate, Target
-from mss.losses.waveform import L1Loss, MSELoss, WaveformLoss, WaveformLossConfig
+from mss.losses.base import LossConfig
+from mss.losses.waveform import L1Loss, MSELoss, WaveformLoss
 
 SOURCES = ("drums", "bass", "vocals")
 
@@ -28,7 +29,7 @@ def test_equals_the_formula(
     loss_class: type[WaveformLoss], power: int, stem_weights: dict[str, float]
 ) -> None:
     estimate, target, weight = example()
-    report = loss_class(WaveformLossConfig(stem_weights), SOURCES)(
+    report = loss_class(LossConfig(stem_weights), SOURCES)(
         Estimate(estimate), Target(target, weight)
     )
     numerator = denominator = 0.0
@@ -52,7 +53,7 @@ def test_equals_the_formula(
 def test_gradient_is_that_of_the_mean() -> None:
     estimate, target, _ = example()
     estimate.requires_grad_()
-    L1Loss(WaveformLossConfig(), SOURCES)(
+    L1Loss(LossConfig(), SOURCES)(
         Estimate(estimate), Target(target, torch.ones(4, 3))
     ).total.backward()
     expected = (estimate.detach() - target).sign() / estimate.numel()
@@ -62,7 +63,7 @@ def test_gradient_is_that_of_the_mean() -> None:
 def test_unknown_sources_get_no_gradient() -> None:
     estimate, target, weight = example()
     estimate.requires_grad_()
-    loss = MSELoss(WaveformLossConfig(), SOURCES)
+    loss = MSELoss(LossConfig(), SOURCES)
     loss(Estimate(estimate), Target(target, weight)).total.backward()
     assert estimate.grad is not None
     assert torch.equal(estimate.grad.abs().sum(dim=(2, 3)) > 0, weight > 0)
@@ -71,7 +72,7 @@ def test_unknown_sources_get_no_gradient() -> None:
 def test_all_zero_weights_give_zero_and_no_gradient() -> None:
     estimate, target, weight = example()
     estimate.requires_grad_()
-    report = L1Loss(WaveformLossConfig(), SOURCES)(Estimate(estimate), Target(target, weight * 0))
+    report = L1Loss(LossConfig(), SOURCES)(Estimate(estimate), Target(target, weight * 0))
     report.total.backward()
     assert report.total.item() == 0
     assert estimate.grad is not None
@@ -82,17 +83,15 @@ def test_all_zero_weights_give_zero_and_no_gradient() -> None:
 def test_faults_show_through_zero_weights() -> None:
     estimate, target, weight = example()
     estimate[0, 0, 0, 0] = torch.nan  # its weight is 0
-    report = L1Loss(WaveformLossConfig(), SOURCES)(Estimate(estimate), Target(target, weight))
+    report = L1Loss(LossConfig(), SOURCES)(Estimate(estimate), Target(target, weight))
     assert report.total.isnan()
 
 
 def test_half_precision_is_compared_in_float32() -> None:
     _, target, weight = example()
     estimate = (target + 1e-3).to(torch.bfloat16)
-    report = MSELoss(WaveformLossConfig(), SOURCES)(Estimate(estimate), Target(target, weight))
-    expected = MSELoss(WaveformLossConfig(), SOURCES)(
-        Estimate(estimate.float()), Target(target, weight)
-    )
+    report = MSELoss(LossConfig(), SOURCES)(Estimate(estimate), Target(target, weight))
+    expected = MSELoss(LossConfig(), SOURCES)(Estimate(estimate.float()), Target(target, weight))
     assert report.total.dtype == torch.float32
     assert torch.equal(report.total, expected.total)
 
@@ -114,4 +113,4 @@ def test_wrong_weights(weights: dict[str, float], message: str) -> None:
 def test_a_wrong_length_is_not_broadcast() -> None:
     estimate, target, weight = example()
     with pytest.raises(AssertionError, match="estimate"):
-        L1Loss(WaveformLossConfig(), SOURCES)(Estimate(estimate[..., :1]), Target(target, weight))
+        L1Loss(LossConfig(), SOURCES)(Estimate(estimate[..., :1]), Target(target, weight))

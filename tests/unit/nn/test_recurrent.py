@@ -40,3 +40,12 @@ def test_without_a_span_the_sequence_is_never_split() -> None:
     layer = SpanBLSTM(3, span=None)
     x = torch.randn(1, 3, 300)
     torch.testing.assert_close(layer(x)[0], x[0] + plain(layer, x[0]))
+
+
+def test_without_its_residual_connection() -> None:
+    torch.manual_seed(0)
+    with_input, alone = SpanBLSTM(3, span=8), SpanBLSTM(3, span=8, residual=False)
+    alone.load_state_dict(with_input.state_dict())
+    for steps in (5, 21):
+        x = torch.randn(2, 3, steps)
+        torch.testing.assert_close(alone(x) + x, with_input(x))

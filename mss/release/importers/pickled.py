@@ -1,0 +1,145 @@
+"""Reading what other programs pickled, without running any of it.
+
+torch's own reader in its `weights_only` mode calls nothing but what is on its list. We add to that
+list only stand-ins of ours under the names that foreign files use: no name in a file is imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mss.core.errors import DataError
+
+Allowed = tuple[Callable[..., Any], str]
+"""(our stand-in, the full name by which a file asks for it)"""
+
+_NAMED = re.compile(r"GLOBAL `?([A-Za-z_][\w.]*)")
+_FETCH_AGAIN = "fetch the file again"
+
+
+class ForeignClass:
+    """Stands in for a class of another program; only its `path` is ever looked at."""
+
+    path = ""
+
+
+def foreign_class(path: str) -> Allowed:
+    """Return a stand-in for the class ``package.module.Name``."""
+    return type(path.rpartition(".")[2], (ForeignClass,), {"path": path}), path
+
+
+def _fraction(numerator: str | int, denominator: int = 1) -> Fraction:
+    """Stand in for fractions.Fraction, which takes hours over a text such as '1e999999999'."""
+    if isinstance(numerator, str) and len(numerator) <= 40 and "e" not in numerator.lower():
+        return Fraction(numerator)
+    if type(numerator) is int and type(denominator) is int:
+        return Fraction(numerator, denominator)
+    raise ValueError("not a plain fraction")
+
+
+FRACTION: Allowed = (_fraction, "fractions.Fraction")
+
+
+def _array(kind: type, shape: tuple[int, ...], code: bytes | str) -> Any:
+    """Stand in for numpy's _reconstruct: the empty array that its pickles fill afterwards."""
+    if kind is not np.ndarray or tuple(shape) != (0,) or code not in (b"b", "b"):
+        raise ValueError("not a plain numpy array")
+    return np.ndarray((0,), "b")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """Stand in for _codecs.encode, by which old pickles hold bytes."""
+    if encoding != "latin1":
+        raise ValueError("not plain bytes")
+    return text.encode("latin1")
+
+
+NUMPY: tuple[Allowed, ...] = (
+    (_array, "numpy.core.multiarray._reconstruct"),
+    (_array, "numpy._core.multiarray._reconstruct"),
+    (np.ndarray, "numpy.ndarray"),
+    (np.dtype, "numpy.dtype"),
+    *((type(np.dtype(code)), f"numpy.dtypes.{type(np.dtype(code)).__name__}") for code in "fd"),
+    (_latin1, "_codecs.encode"),
+)
+"""What arrays of numbers need, and nothing else of numpy."""
+
+
+def read_pickled(path: Path, allowed: Iterable[Allowed] = ()) -> Any:
+    """Return the content of a file that torch.save wrote.
+
+    Args:
+        path: the file.
+        allowed: stand-ins for what it may name besides tensors and plain values.
+
+    Raises:
+        DataError: damaged, not such a file, or naming anything else; nothing was run then.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file; check the name")
+    try:
+        with torch.serialization.safe_globals([*allowed]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+    except Exception as error:  # a hostile or damaged pickle may end in any of them
+        raise DataError(f"{path}: {_diagnosis(str(error))}") from error
+
+
+def _diagnosis(message: str) -> str:
+    """Say in a sentence why torch refused a file."""
+    found = _NAMED.search(message)
+    if found is not None:
+        name = found.group(1).rstrip(".")
+        if name.startswith("diffq."):
+            return QUANTISED
+        return (
+            f"asks for {name!r}, which is no part of a checkpoint that Stemgrid can import; "
+            "nothing in it was run. Ask its author for the plain weights (a state dict or a "
+            "safetensors file)"
+        )
+    if "TorchScript" in message:
+        return "a TorchScript program, not weights; bring the checkpoint that it was made from"
+    return (
+        f"damaged, truncated or not a file of torch.save ({message.splitlines()[0][:80]!r}); "
+        f"{_FETCH_AGAIN}"
+        if message
+        else f"damaged, truncated or not a file of torch.save; {_FETCH_AGAIN}"
+    )
+
+
+QUANTISED = (
+    "its weights are quantised by diffq, which is not read here; bring the model in full precision "
+    "(mdx instead of mdx_q, mdx_extra instead of mdx_extra_q)"
+)
+
+
+def require_state(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return a state dict with floating-point values as float32.
+
+    Raises:
+        DataError: anything but tensors by name.
+    """
+    if not isinstance(content, Mapping) or not content:
+        raise DataError(f"{path}: holds no weights by name; bring the file with the state dict")
+    if content.get("__quantized"):
+        raise DataError(f"{path}: {QUANTISED}")
+    state = {}
+    for name, value in content.items():
+        if isinstance(value, np.ndarray):
+            value = torch.from_numpy(value.copy())
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise DataError(
+                f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a weight; bring the "
+                "file with the state dict alone"
+            )
+        state[name] = value.float() if value.is_floating_point() else value
+    return state
