@@ -66,7 +66,8 @@ class RoformerConfig(SeparatorConfig):
 
 # Tokens that go through a transformer together where nothing is kept for a backward pass, on a
 # CPU: few enough for their activations to stay in the cache. Sequences don't see each other, so
-# this changes no result, and no more than one slice's activations exist at a time.
+# this changes results by rounding only, and one slice's activations exist at a time. (Dim 192, 4 s,
+# one thread: slices of 1024 or 2048 tokens 1.65-1.86 s a block, 8192 1.97 s, no slices 2.3-2.5 s.)
 _SLICE_TOKENS = 2048
 
 

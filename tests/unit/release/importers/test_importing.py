@@ -27,6 +27,7 @@ from mss.release.importers.importing import (
     import_source,
 )
 from mss.release.importers.known import DEMUCS, Known, KnownFile
+from mss.release.importers.sources import read_checkpoint
 from mss.release.package import save_package
 from mss.release.repo import Repo
 
@@ -375,3 +376,25 @@ def test_known_bag(save_demucs: Saver, root: Path, monkeypatch: pytest.MonkeyPat
 def test_misspelt_name(root: Path) -> None:
     with pytest.raises(DataError, match=r"neither a file or folder nor .*Did you mean 'htdemucs'"):
         import_source("htdemux", root)
+
+
+# --- asteroid ------------------------------------------------------------------------------------
+
+
+def test_asteroid_file_is_told_by_its_content(tmp_path: Path) -> None:
+    """Its translation is compared with asteroid itself in tests/parity/test_xumx.py."""
+    path = tmp_path / "pretrained_xumx.pth"
+    content = {
+        "model_name": "XUMX",
+        "state_dict": {"layer_enc.vocals.enc.0.weight": torch.zeros(2, dtype=torch.half)},
+        "model_args": {"sources": ["vocals"], "max_bin": None},
+        "infos": {"software_versions": {"torch_version": torch.__version__}},  # a class of torch's
+    }
+    torch.save(content, path)
+    foreign = read_checkpoint(path)
+    assert foreign.translator == "asteroid/XUMX"
+    assert foreign.options["model_args"] == content["model_args"]
+    assert foreign.state["layer_enc.vocals.enc.0.weight"].dtype == torch.float32
+    torch.save(content | {"model_name": "ConvTasNet"}, path)
+    with pytest.raises(DataError, match="model_name: 'ConvTasNet' of asteroid is unknown"):
+        read_checkpoint(path)
