@@ -17,10 +17,10 @@ ALREADY = {"hdemucs", "openunmix"}  # test_main_job.py has them
 FAMILY_HEADS = {"htdemucs", "bs_roformer", "scnet", "mdx23c", "bsrnn", "spleeter"}
 
 
+@pytest.mark.timeout(300)  # five programs that import torch, one behind the other
 @pytest.mark.parametrize("name", sorted(set(registry.names("model", plugins=False)) - ALREADY))
 def test_trains_and_comes_back(lab, name):
     overrides = ("dset=demo_tiny", f"model={name}_tiny", "variant=debug", "train.items=4")
-    overrides += ("train.batch_size=2",)
     lab.train(*overrides)
     sig = lab.signature(*overrides)
     (folder,) = lab.runs.iterdir()
