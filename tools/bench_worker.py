@@ -79,8 +79,6 @@ class Worker:
 def _serve(side: Side, options: dict[str, Any], pipe: Connection) -> None:
     import torch
 
-    from mss.solver.progress import peak_gib
-
     torch.set_num_threads(options["threads"])
     work = side(options)
     gc.collect()
@@ -91,12 +89,23 @@ def _serve(side: Side, options: dict[str, Any], pipe: Connection) -> None:
         except EOFError:
             return
         if asked == "peak":
-            pipe.send(peak_gib(torch.device(options["device"])))
+            pipe.send(_peak_gib(options["device"]))
         elif asked == "growth":
             peak = _status_kib("VmHWM")
             pipe.send(None if held is None or peak is None else (peak - held) / 2**20)
         else:
             pipe.send(_timed(work))
+
+
+def _peak_gib(device: str) -> float:
+    import torch
+
+    from mss.solver.progress import peak_gib
+
+    kib = _status_kib("VmHWM")
+    if device == "cpu" and kib is not None:
+        return kib / 2**20  # getrusage would tell of the process that started this one, too
+    return peak_gib(torch.device(device))
 
 
 def _timed(work: Callable[[], float]) -> Turn:
