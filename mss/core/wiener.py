@@ -17,6 +17,8 @@ from torch import Tensor
 EPS = 1e-10
 # The mixture is scaled down to this largest magnitude, to which EPS is relative.
 LARGEST_MAGNITUDE = 10.0
+# Bins that are filtered together.
+_BINS = 128
 
 
 def with_phase_of(magnitude: Tensor, mix: Tensor) -> Tensor:
@@ -40,8 +42,8 @@ def wiener(
     """Separate a mixture's spectrogram by iterated multichannel Wiener filtering.
 
     The filter is computed in double precision: a mixture that is nearly mono has a nearly singular
-    covariance, whose inverse has no correct digit in single precision. Memory is that of one window
-    of one item, whatever the length and the batch.
+    covariance, whose inverse has no correct digit in single precision. Beside its
+    result it holds one window's few bins of one item, whatever the length and the batch.
 
     Args:
         magnitudes: [B, S, C, F, N] real magnitudes of the sources.
@@ -87,14 +89,22 @@ def wiener(
 
 def _refine(estimates: Tensor, mix: Tensor, iterations: int, eps: float) -> Tensor:
     """Iterate on one window of one item: [S, C, F, N], [C, F, N] -> [S, C, F, N]."""
-    dtype = estimates.dtype
     scale = (mix.abs().amax() / LARGEST_MAGNITUDE).clamp(min=1).double()
+    # bins don't see each other: the double precision of a few at a time is all that is held
+    blocks = zip(estimates.split(_BINS, dim=2), mix.split(_BINS, dim=1), strict=True)
+    return torch.cat([_refine_bins(y, x, scale, iterations, eps) for y, x in blocks], dim=2)
+
+
+def _refine_bins(
+    estimates: Tensor, mix: Tensor, scale: Tensor, iterations: int, eps: float
+) -> Tensor:
+    """Iterate on some bins, [S, C, F, N], [C, F, N] -> [S, C, F, N], at a common scale."""
     # bins first: the covariances are sums over frames of each bin
     x = rearrange(mix.to(torch.complex128) / scale, "c f n -> f n c")
     y = rearrange(estimates.to(torch.complex128) / scale, "s c f n -> s f n c")
     for _ in range(iterations):
         y = _filter(y, x, eps)
-    return rearrange(y * scale, "s f n c -> s c f n").to(dtype)
+    return rearrange(y * scale, "s f n c -> s c f n").to(estimates.dtype)
 
 
 def _filter(y: Tensor, x: Tensor, eps: float) -> Tensor:
