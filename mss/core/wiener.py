@@ -91,7 +91,7 @@ def _refine(estimates: Tensor, mix: Tensor, iterations: int, eps: float) -> Tens
     """Iterate on one window of one item: [S, C, F, N], [C, F, N] -> [S, C, F, N]."""
     scale = (mix.abs().amax() / LARGEST_MAGNITUDE).clamp(min=1).double()
     # bins don't see each other: the double precision of a few at a time is all that is held
-    blocks = zip(estimates.split(_BINS, dim=2), mix.split(_BINS, dim=1), strict=True)
+    blocks = zip(torch.split(estimates, _BINS, 2), torch.split(mix, _BINS, 1), strict=True)
     return torch.cat([_refine_bins(y, x, scale, iterations, eps) for y, x in blocks], dim=2)
 
 
