@@ -37,6 +37,8 @@ TRAIN = [
     "mido>=1.3",
     "rich>=13",
     "scipy>=1.11",
+    "auraloss>=0.4",
+    "matplotlib>=3.8",
 ]
 
 # Checks, and the peers that tests compare with. Those that want torchaudio or an older torch are

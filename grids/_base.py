@@ -3,6 +3,7 @@
 The score of a run is the nSDR (dB) of its best model so far. Runs that were tested on the same
 songs are compared with the grid's first run, song by song: the mean of the differences says more
 than the difference of two means, each of which varies with the songs by more than most methods do.
+Whether there is a difference at all is said in words (see mss.eval.statistics).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from grids._history import (
     scores,
     section,
 )
-from grids._paired import TestTracks, paired_difference, read_test_tracks
+from grids._paired import TestTracks, compare_runs, read_test_tracks
 from grids._slurm import preset, require_slurm
 from mss.core.errors import StemgridError
 
@@ -139,11 +140,16 @@ class _Rows:
         if folder is None or folder == self.first or self.reference is None:
             return {}
         tracks = read_test_tracks(folder)
-        found = paired_difference(tracks, self.reference) if tracks is not None else None
+        found = compare_runs(tracks, self.reference) if tracks is not None else None
         if found is None:
             return {}
-        half_width = None if found.half_width is None else f"±{found.half_width:.2f}"
-        return {"mean": found.mean, "interval": half_width, "songs": found.songs}
+        interval = found.interval
+        return {
+            "mean": found.mean,
+            "interval": f"{interval.low:+.2f} to {interval.high:+.2f}" if interval else None,
+            "won": f"{found.won} of {found.songs}",
+            "verdict": found.verdict,
+        }
 
     def columns(self) -> list[Any]:
         """Return the tree of columns; a value that is not there is a dash."""
@@ -160,7 +166,8 @@ class _Rows:
         leaves = [
             tt.leaf("mean", "+.2f", display="nSDR"),
             tt.leaf("interval", display="95 %"),
-            tt.leaf("songs", "d"),
+            tt.leaf("won"),
+            tt.leaf("verdict", display=""),
         ]
         return [*columns, _group("first", leaves, display="minus first run")]
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 from grids._history import number
+from mss.eval.statistics import PairedStatistics, paired_statistics
+from mss.metrics.energy import NSDR
 
 TEST_TRACKS = "test_tracks.json"
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,6 @@ class TestTracks:
         return same and self.nsdr.keys() == other.nsdr.keys()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Mean over songs of a difference in dB.
-
-    Attributes:
-        mean: dB; above 0: the run is better than what it is compared with.
-        half_width: dB, of the 95 % interval (Student's t); None for a single song.
-        songs: how many.
-    """
-
-    mean: float
-    half_width: float | None
-    songs: int
-
-
 def read_test_tracks(folder: Path) -> TestTracks | None:
     """Return the test scores in a run's folder; None where it has none (that can be read)."""
     try:
@@ -66,7 +51,7 @@ def read_test_tracks(folder: Path) -> TestTracks | None:
         return None
 
 
-def paired_difference(run: TestTracks, reference: TestTracks) -> Difference | None:
+def compare_runs(run: TestTracks, reference: TestTracks) -> PairedStatistics | None:
     """Compare the songs' mean nSDR over the sources that both runs define.
 
     A song in which there is no such source is left out.
@@ -76,7 +61,7 @@ def paired_difference(run: TestTracks, reference: TestTracks) -> Difference | No
     """
     if not run.comparable(reference):
         return None
-    differences = []
+    means: list[tuple[float, float]] = []  # of each song
     for track, scored in run.nsdr.items():
         pairs = [
             (value, other)
@@ -84,17 +69,9 @@ def paired_difference(run: TestTracks, reference: TestTracks) -> Difference | No
             if value is not None and (other := reference.nsdr[track].get(source)) is not None
         ]
         if pairs:
-            differences.append(fmean(value - other for value, other in pairs))
-    if not differences:
+            values, others = zip(*pairs, strict=True)
+            means.append((fmean(values), fmean(others)))
+    if not means:
         return None
-    return Difference(fmean(differences), _half_width(differences), len(differences))
-
-
-def _half_width(values: list[float]) -> float | None:
-    """Return t(n - 1) s / sqrt(n), the half width of the interval of a mean."""
-    if len(values) < 2:
-        return None
-    from scipy.special import stdtrit  # a second to import, for tables alone
-
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    return quantile * stdev(values) / math.sqrt(len(values))
+    values, others = zip(*means, strict=True)
+    return paired_statistics(values, others, NSDR().higher_is_better)

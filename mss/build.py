@@ -264,8 +264,10 @@ def solver(
     continue_optim(optim, start)
     loader = _loader(cfg, train, misc, train_set, model, augments.extra_frames, device)
 
-    def evaluation(metrics: Sequence[Metric]) -> TrackEvaluation:
-        return TrackEvaluation(target_map, metrics, loss, test.batch_size, misc.progress, stop)
+    def evaluation(metrics: Sequence[Metric], shifts: int = 0) -> TrackEvaluation:
+        return TrackEvaluation(
+            target_map, metrics, loss, test.batch_size, misc.progress, stop, shifts, test.seed
+        )
 
     parts = Parts(
         model=model,
@@ -279,7 +281,7 @@ def solver(
         ema=Ema(ema, model),
         batches=loader.epoch,
         validate=Validation(evaluation([metric]), valid_set, valid.subset),
-        test=Testing(evaluation(test_metrics), test_set, folder) if test_set else None,
+        test=Testing(evaluation(test_metrics, test.shifts), test_set, folder) if test_set else None,
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
     )

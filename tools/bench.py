@@ -21,8 +21,9 @@ from typing import Any
 from mss.core.errors import ConfigError, StemgridError
 from mss.core.files import write_json_atomic
 from tools import bench_models
+from tools.bench_evaluation import EVALUATION_PAIRS
 from tools.bench_loader import LOADER_PAIRS
-from tools.bench_pair import Pair
+from tools.bench_pair import Pair, Side
 from tools.bench_step import STEP_PAIRS
 from tools.bench_worker import Worker
 
@@ -46,7 +47,7 @@ class Result:
     rounds: int
 
 
-PAIRS = {pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS)}
+PAIRS = {pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS, *EVALUATION_PAIRS)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--channels-last", action="store_true", help="our side's network")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.5, help="of one segment")
+    parser.add_argument("--song-seconds", type=float, default=240, help="of a song that is scored")
     args = parser.parse_args(words)
     options = {key: value for key, value in vars(args).items() if key not in ("pairs", "rounds")}
     try:
@@ -85,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
     """Let the two sides take turns."""
+    if pair.peer_once:
+        return _measure_once(pair, options, rounds)
     sides = [Worker(side, options) for side in (pair.ours, pair.peer)]
     try:
         for side in sides:
@@ -94,6 +98,35 @@ def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
     finally:
         for side in sides:
             side.end()
+    return _result(pair, turns, ours_gib, peer_gib)
+
+
+_ONCE: dict[Side, tuple[float, float]] = {}
+"""The rate and memory of peers that took their one turn."""
+
+
+def _measure_once(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
+    """Let the peer take one turn, if it has not, and ours as many as there are rounds."""
+
+    def measured(side: Side, turns: int) -> tuple[list[float], float]:
+        worker = Worker(side, options)
+        try:
+            return [worker.turn().rate for _ in range(turns)], worker.peak_gib()
+        finally:
+            worker.end()
+
+    if pair.peer not in _ONCE:
+        rates, memory = measured(pair.peer, 1)
+        _ONCE[pair.peer] = rates[0], memory
+    peer, peer_gib = _ONCE[pair.peer]
+    ours, ours_gib = measured(pair.ours, rounds)
+    return _result(pair, [[rate, peer] for rate in ours], ours_gib, peer_gib)
+
+
+def _result(
+    pair: Pair, turns: Sequence[Sequence[float]], ours_gib: float, peer_gib: float
+) -> Result:
+    """Return the medians of turns, each ours and the peer's units a second."""
     ours, peer = ([turn[index] for turn in turns] for index in range(2))
     ratios = sorted(one / other for one, other in turns)
     return Result(
@@ -107,7 +140,7 @@ def measure(pair: Pair, options: dict[str, Any], rounds: int) -> Result:
         ratios[-1 - len(ratios) // 4],
         ours_gib,
         peer_gib,
-        rounds,
+        len(turns),
     )
 
 
@@ -118,12 +151,22 @@ def table(results: Sequence[Result]) -> str:
         "|---|---|---|---|---|",
     ]
     for r in results:
-        lines.append(
-            f"| {r.name} | {r.ours_per_second:.3g} {r.unit}/s | {r.peer_per_second:.3g} "
-            f"{r.unit}/s ({r.peer_name}) | {r.ratio:.2f} ({r.ratio_low:.2f}-{r.ratio_high:.2f}) | "
-            f"{r.ours_gib:.2f} / {r.peer_gib:.2f} GiB |"
+        cells = (
+            r.name,
+            _rate(r.ours_per_second, r.unit),
+            f"{_rate(r.peer_per_second, r.unit)} ({r.peer_name})",
+            f"{r.ratio:.2f} ({r.ratio_low:.2f}-{r.ratio_high:.2f})",
+            f"{r.ours_gib:.2f} / {r.peer_gib:.2f} GiB",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _rate(per_second: float, unit: str) -> str:
+    """Return "12 segments/s", or "8.3 s a song" of what takes longer than a second."""
+    if per_second < 1:
+        return f"{1 / per_second:.3g} s a{'n' * (unit[0] in 'aeiou')} {unit.removesuffix('s')}"
+    return f"{per_second:.3g} {unit}/s"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ class Pair:
         ours: prepares our side.
         peer: prepares the peer's.
         peer_name: and version.
+        peer_once: the peer takes minutes: one turn, which several pairs share.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Pair:
     ours: Side
     peer: Side
     peer_name: str
+    peer_once: bool = False

@@ -2,8 +2,10 @@
 
 import gc
 import multiprocessing
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -45,7 +47,8 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         # no daemon: a loader's side starts processes of its own
         self._process = context.Process(target=_serve, args=(side, options, theirs))
-        self._process.start()
+        with _threads_of_libraries(options["threads"]):
+            self._process.start()
         theirs.close()
 
     def turn(self) -> Turn:
@@ -74,6 +77,22 @@ class Worker:
     def end(self) -> None:
         self._pipe.close()
         self._process.join()
+
+
+@contextmanager
+def _threads_of_libraries(count: int) -> Iterator[None]:
+    """Let a process that is started now have so many threads in NumPy's and SciPy's BLAS, too."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _serve(side: Side, options: dict[str, Any], pipe: Connection) -> None:

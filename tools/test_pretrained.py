@@ -1,106 +1,152 @@
-"""Score a released model: ``python -m tools.test_pretrained -n NAME [-o results] [overrides]``."""
+"""Score a released model, a bag or separated stems on a data set.
+
+    python -m tools.test_pretrained -n NAME dset=musdb18hq test=museval
+    python -m tools.test_pretrained --estimates separated dset=musdb18hq
+
+Started again after a kill it goes on with the next song. Several processes share the songs: on
+SLURM `sbatch --ntasks=2 slurm/evaluate.sh NAME`, on one machine
+`torchrun --nproc-per-node=2 -m tools.test_pretrained -n NAME`.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mss.core.errors import ConfigError, StemgridError
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from torch import Tensor
 
     from mss.core.targets import TargetMap
     from mss.data.tracks import TrackSet
+    from mss.eval.estimators import Song
     from mss.release.repo import Release
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate a released model or bag, print its scores, return the exit status."""
+    """Evaluate a released model, a bag or a folder of stems, print its scores."""
     args = _parser().parse_intermixed_args(argv)
+    options = Options(args.out, args.overrides, args.anew)
     try:
-        print(
-            evaluate_release(
-                args.repo, args.name, args.out, args.overrides, args.record, args.plugins
-            )
-        )
+        if args.estimates is None:
+            table = evaluate_release(args.repo, args.name, options, args.record, args.plugins)
+        else:
+            _refuse_model_options(args)
+            table = evaluate_stems(args.estimates, options)
     except (StemgridError, OSError) as error:  # a full disk or a read-only folder, too
         print(f"test_pretrained: {error}", file=sys.stderr)
         return 1
+    if table is not None:
+        print(table)
     return 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all evaluations share.
+
+    Attributes:
+        out: results go to ``out/SYSTEM/DATASET-SPLIT/METRICS``.
+        overrides: of the configuration's groups `dset`, `targets`, `test` and `misc`.
+        anew: score songs again that have a result.
+    """
+
+    out: Path = Path("results")
+    overrides: Sequence[str] = ()
+    anew: bool = False
 
 
 def evaluate_release(
     repo_root: Path | None,
     name: str | None,
-    out: Path,
-    overrides: Sequence[str] = (),
+    options: Options,
     record: bool = False,
     plugins: bool = False,
-) -> str:
-    """Evaluate the release `name`, write its results below `out` and return the table.
+) -> str | None:
+    """Evaluate the release `name`, write its results and return the table.
 
     Args:
         repo_root: folder of released models; None: mss.release.repo.default_repo_root().
         name: full name, signature or unique start; None: the repo's default.
-        out: results go to ``out/<full name>/<data set>/``.
-        overrides: of the configuration's groups `dset`, `targets`, `test` and `misc`.
+        options: see Options.
         record: add the scores to the repo's index and the model's card.
         plugins: let an installed plug-in give the architecture.
+
+    Returns:
+        The table; None on a rank other than the first.
     """
     # Here, not above: --help needs neither torch nor hydra.
-    from mss import build
-    from mss.core import registry
-    from mss.eval.evaluate import EvaluationConfig, evaluate_tracks
-    from mss.eval.results import Protocol, ResultsFolder, System
+    from mss.eval.results import System
     from mss.eval.separation import recording_separator
-    from mss.eval.table import plural, render_summary
     from mss.infer.bag import bag_chunk_fn
-    from mss.metrics.base import make_metrics
+    from mss.infer.shifts import draw_shifts
     from mss.release.repo import BagEntry, Repo
+    from tools.evaluation import shared_evaluation
 
-    cfg = build.compose_config(overrides)
-    build.prepare_process(cfg)
-    test = registry.make_config(EvaluationConfig, _plain(cfg.test), "test")
-    metrics = make_metrics(test.metrics)
-    device = build.choose_device(cfg.misc.device)
+    with shared_evaluation(options.overrides) as evaluation:
+        repo = Repo(repo_root)
+        if record and isinstance(repo.resolve(name), BagEntry):
+            raise ConfigError("--record: a bag has no card to add scores to; leave it out")
+        release = repo.load(name, evaluation.device, plugins)
+        test, tracks = evaluation.test, evaluation.tracks
+        targets = match_sources(evaluation.targets, release, tracks)
+        chunk_fn = bag_chunk_fn(release.members, release.weights)
 
-    repo = Repo(repo_root)
-    if record and isinstance(repo.resolve(name), BagEntry):
-        raise ConfigError("--record: a bag has no card to add scores to; leave it out")
-    release = repo.load(name, device, plugins)
-    tracks = build.build_dataset(cfg).split(test.split)
-    targets = match_sources(build.build_target_map(cfg, tracks.stems), release, tracks)
+        def estimate(song: "Song") -> "Tensor":
+            rate = release.spec.samplerate
+            separate = recording_separator(
+                chunk_fn,
+                release.spec,
+                release.inference,
+                tracks.samplerate,
+                test.batch_size,
+                evaluation.device,
+                draw_shifts(test.shifts, rate, test.seed, song.track.name),
+            )
+            return separate(song.mixture)
 
-    system = System(release.name, release.inference, test.batch_size)
-    protocol = Protocol(
-        dataset=tracks.name,
-        split=tracks.split,
-        fingerprint=tracks.fingerprint,
-        samplerate=tracks.samplerate,
-        channels=tracks.channels,
-        targets=targets,
-        measures=tuple(measure for metric in metrics for measure in metric.measures),
-    )
-    folder = ResultsFolder(out, system, protocol)
-    separate = recording_separator(
-        bag_chunk_fn(release.members, release.weights),
-        release.spec,
-        release.inference,
-        tracks.samplerate,
-        batch_size=test.batch_size,
-        device=device,
-    )
-    results = evaluate_tracks(
-        separate, tracks.tracks, targets, metrics, cfg.misc.progress, folder.write_track
-    )
-    summary = folder.write_summary(results)
-    if record:
-        repo.add_scores(release.name, folder.index_scores(summary))
-    head = f"{release.name} on {plural(len(results), 'song')} of {tracks.name} ({tracks.split})"
-    return f"{head}\n\n{render_summary(summary, protocol)}\n\nResults: {folder.path}"
+        system = System(
+            release.name,
+            release.inference,
+            test.batch_size,
+            test.shifts,
+            test.seed,
+            device=evaluation.device.type,
+        )
+        folder, summary = evaluation.run(system, estimate, targets, options.out, options.anew)
+        if not evaluation.is_main:
+            return None
+        if record:
+            repo.add_scores(release.name, folder.index_scores(summary))
+        return evaluation.table(folder, summary)
+
+
+def evaluate_stems(root: Path, options: Options) -> str | None:
+    """Evaluate stems that were separated already; see evaluate_release.
+
+    Args:
+        root: ``root/[SPLIT/]SONG/SOURCE.wav`` (or .flac).
+        options: see Options.
+    """
+    from mss.eval.estimators import SeparatedStems
+    from mss.eval.results import System
+    from tools.evaluation import shared_evaluation
+
+    with shared_evaluation(options.overrides) as evaluation:
+        tracks, targets = evaluation.tracks, evaluation.targets
+        stems = SeparatedStems(root, tracks.split, tracks.tracks, targets.sources)
+        rows = dict(zip(targets.sources, targets.stems, strict=True))
+        there = replace(
+            targets, sources=stems.sources, stems=tuple(rows[source] for source in stems.sources)
+        )
+        system = System(root.resolve().name, label="separated elsewhere")
+        folder, summary = evaluation.run(
+            system, stems, there, options.out, options.anew, stems.fingerprint
+        )
+        return evaluation.table(folder, summary) if evaluation.is_main else None
 
 
 def match_sources(targets: "TargetMap", release: "Release", tracks: "TrackSet") -> "TargetMap":
@@ -122,18 +168,22 @@ def match_sources(targets: "TargetMap", release: "Release", tracks: "TrackSet") 
     return replace(targets, sources=sources, stems=tuple(rows[source] for source in sources))
 
 
-def _plain(group: "DictConfig") -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    plain = OmegaConf.to_container(group, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+def _refuse_model_options(args: argparse.Namespace) -> None:
+    for option, given in (
+        ("-n", args.name),
+        ("--repo", args.repo),
+        ("--record", args.record),
+        ("--plugins", args.plugins),
+    ):
+        if given:
+            raise ConfigError(f"{option}: speaks of a model; --estimates needs none. Leave one out")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tools.test_pretrained",
-        description="Score a released model on a data set; no training configuration is needed.",
+        description="Score a released model, a bag or separated stems on a data set; no training"
+        " configuration is needed. Started again, it goes on with the next song.",
     )
     parser.add_argument(
         "--repo",
@@ -146,6 +196,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "-o", "--out", type=Path, default=Path("results"), help="folder (default: %(default)s)"
     )
+    parser.add_argument(
+        "--estimates",
+        type=Path,
+        metavar="DIR",
+        help="score the stems in DIR/[SPLIT/]SONG/SOURCE.wav (or .flac) instead of a model",
+    )
+    parser.add_argument("--anew", action="store_true", help="score songs again that have a result")
     parser.add_argument(
         "--record", action="store_true", help="add the scores to the repo's index and model card"
     )

@@ -57,7 +57,17 @@ BUILTIN: dict[str, dict[str, str]] = {
     "metric": {
         "nsdr": "mss.metrics.energy:NSDR",
         "si_sdr": "mss.metrics.energy:SISDR",
+        "csdr": "mss.metrics.bsseval_metric:CSDR",
+        "bsseval": "mss.metrics.bsseval_metric:BSSEval",
         "museval": "mss.metrics.museval_backend:Museval",
+        "mrstft": "mss.metrics.spectral:MRSTFT",
+        "l1_freq": "mss.metrics.spectral:L1Freq",
+        "aura_stft": "mss.metrics.aura:AuraSTFT",
+        "aura_mrstft": "mss.metrics.aura:AuraMRSTFT",
+        "bleed_full": "mss.metrics.bleed:BleedFull",
+        "bleed_full_mr": "mss.metrics.bleed:MultiResolutionBleedFull",
+        "l1_snr": "mss.metrics.l1_snr:L1SNR",
+        "log_wmse": "mss.metrics.log_wmse:LogWMSE",
     },
     "dataset": {
         "folder": "mss.data.folder:FolderDataset",

@@ -1,19 +1,17 @@
-"""Scores of a separator on the songs of a data set."""
+"""Scores of the estimates of a song's sources."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from tqdm import tqdm
 
 from mss.core.errors import DataError
-from mss.core.targets import TargetMap
-from mss.core.types import Separate, Track
+from mss.eval.estimators import Song
 from mss.metrics.base import FramewiseMetric, Metric, defined_frames, median_of_frames
 from mss.metrics.energy import do_nothing
 from mss.metrics.silence import leakage
@@ -30,11 +28,18 @@ class EvaluationConfig:
         metrics: names and keys of the metrics, as mss.metrics.base.make_metrics takes them.
         split: of the data set.
         batch_size: chunks that are separated together.
+        shifts: estimates at so many random shifts in time are averaged; 0: none is shifted.
+        seed: the shifts are drawn from it and the song's name.
+        workers: processes that score songs while the next one is separated; 0: the main process
+            does.
     """
 
     metrics: Mapping[str, Mapping[str, Any] | None]
     split: Literal["train", "valid", "test"] = "test"
     batch_size: Annotated[int, Field(ge=1)] = 1
+    shifts: Annotated[int, Field(ge=0)] = 0
+    seed: int = 0
+    workers: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class TrackResult:
             of the measures in which that is a bar to beat.
         frames: of the framewise measures.
         silence: by source.
+        framewise: each frame's score, by measure and source.
+        remarks: sentences on how far the scores can be trusted, if there is anything to say.
     """
 
     track: str
@@ -84,104 +91,93 @@ class TrackResult:
     do_nothing: Mapping[str, SourceValues]
     frames: Mapping[str, FrameCount] = field(default_factory=dict)
     silence: Mapping[str, Silence] = field(default_factory=dict)
-
-
-def evaluate_tracks(
-    separate: Separate,
-    tracks: Sequence[Track],
-    targets: TargetMap,
-    metrics: Sequence[Metric],
-    progress: bool = False,
-    on_result: Callable[[TrackResult], object] | None = None,
-) -> tuple[TrackResult, ...]:
-    """Separate and score songs, one after the other.
-
-    Args:
-        separate: [C, T] -> [S, C, T], the S sources in the order of `targets.sources`.
-        tracks: the songs.
-        targets: which stems sum to which source.
-        metrics: what to measure.
-        progress: show a progress bar, where the standard error is a terminal.
-        on_result: told each song's result as soon as it is known.
-
-    Raises:
-        DataError: there is no song, or see evaluate_track.
-    """
-    if not tracks:
-        raise DataError("0 tracks: there is no song to evaluate; check dset and test.split")
-    results = []
-    for track in tqdm(tracks, desc="evaluate", disable=None if progress else True):
-        results.append(evaluate_track(separate, track, targets, metrics))
-        if on_result is not None:
-            on_result(results[-1])
-    return tuple(results)
+    framewise: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 @torch.no_grad()
-def evaluate_track(
-    separate: Separate, track: Track, targets: TargetMap, metrics: Sequence[Metric]
+def score_song(
+    song: Song, estimates: Tensor, sources: Sequence[str], metrics: Sequence[Metric]
 ) -> TrackResult:
-    """Separate and score one song; the arguments are those of evaluate_tracks.
+    """Score the estimates [S, C, T] of a song.
+
+    Args:
+        song: with the references, in the order of `sources`.
+        estimates: one for each.
+        sources: their names.
+        metrics: what to measure.
 
     Raises:
-        DataError: the separator gave a sample that is not a number, or the song can't be read.
+        DataError: a sample of the estimates is not a number.
     """
-    mixture = read_mixture(track)
-    references = torch.stack([_read_sum(track, stems) for stems in targets.stems])
-    estimates = separate(mixture)
+    track, references = song.track, song.references
     assert estimates.shape == references.shape, (
         f"estimates {tuple(estimates.shape)}, references {tuple(references.shape)}"
     )
     if not estimates.isfinite().all():
         raise DataError(
-            f"{track.name}: the model gave samples that are infinite or not numbers; there is"
-            " nothing to score. Its training has diverged, or its file is damaged"
+            f"{track.name}: the estimates hold samples that are infinite or not numbers; there is"
+            " nothing to score. A model's training has diverged, or its file is damaged"
         )
-    scores, frames = _score(metrics, references, estimates, track.samplerate)
-    baseline, _ = _score(metrics, references, do_nothing(references, mixture), track.samplerate)
-    with_baseline = {
-        measure.name for metric in metrics for measure in metric.measures if measure.has_baseline
-    }
+    scored = _score(metrics, song, estimates)
     return TrackResult(
         track=track.name,
         length=track.length,
         samplerate=track.samplerate,
         recorded_mixture=track.has_mixture,
-        scores=_by_source(scores, targets.sources),
-        do_nothing=_by_source(
-            {name: values for name, values in baseline.items() if name in with_baseline},
-            targets.sources,
-        ),
-        frames=frames,
-        silence=_silence(references, estimates, mixture, track.samplerate, targets.sources),
+        scores=_by_source(scored.scores, sources),
+        do_nothing=_by_source(_baseline(metrics, song), sources),
+        frames=scored.counts,
+        silence=_silence(references, estimates, song.mixture, track.samplerate, sources),
+        framewise={
+            name: dict(zip(sources, values.tolist(), strict=True))
+            for name, values in scored.frames.items()
+        },
+        remarks=tuple(scored.remarks),
     )
 
 
-def read_mixture(track: Track) -> Tensor:
-    """Return the mixture [C, T] of a song: the recorded one, else the sum of *all* stems."""
-    return track.read("mixture") if track.has_mixture else _read_sum(track, track.stems)
+@dataclass
+class _Scored:
+    """What metrics gave: scores [S] and frames [S, frames] by measure, and what they rest on."""
+
+    scores: dict[str, Tensor] = field(default_factory=dict)
+    frames: dict[str, Tensor] = field(default_factory=dict)
+    counts: dict[str, FrameCount] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
-def _read_sum(track: Track, stems: Iterable[str]) -> Tensor:
-    return torch.stack([track.read(stem) for stem in stems]).sum(dim=0)
-
-
-def _score(
-    metrics: Sequence[Metric], references: Tensor, estimates: Tensor, samplerate: int
-) -> tuple[dict[str, Tensor], dict[str, FrameCount]]:
-    """Return each measure's scores [S], and the frames that the framewise ones rest on."""
-    scores: dict[str, Tensor] = {}
-    frames: dict[str, FrameCount] = {}
+def _score(metrics: Sequence[Metric], song: Song, estimates: Tensor) -> _Scored:
+    """Apply every metric."""
+    scored = _Scored()
+    references, samplerate = song.references, song.track.samplerate
     for metric in metrics:
         if isinstance(metric, FramewiseMetric):
-            framewise = metric.frames(references, estimates, samplerate)
-            defined = defined_frames(framewise)
+            given = metric.frames(references, estimates, samplerate)
+            defined = defined_frames(given.values)
             count = FrameCount(int(defined.sum()), defined.numel())
-            frames |= dict.fromkeys(framewise, count)
-            scores |= median_of_frames(framewise)
+            scored.counts |= dict.fromkeys(given.values, count)
+            scored.frames |= given.values
+            scored.scores |= median_of_frames(given.values)
+            scored.remarks += given.remarks
         else:
-            scores |= metric.score(references, estimates, samplerate)
-    return scores, frames
+            scored.scores |= metric.score_with_mixture(
+                references, estimates, song.mixture, samplerate
+            )
+    return scored
+
+
+def _baseline(metrics: Sequence[Metric], song: Song) -> dict[str, Tensor]:
+    """Return what the mixture scores, [S] by measure, where that is a bar to beat."""
+    mixtures = do_nothing(song.references, song.mixture)
+    bars: dict[str, Tensor] = {}
+    for metric in metrics:
+        wanted = {measure.name for measure in metric.measures if measure.has_baseline}
+        if not wanted:
+            continue
+        given = metric.baseline(song.references, mixtures, song.mixture, song.track.samplerate)
+        bars |= {name: values for name, values in given.items() if name in wanted}
+    return bars
 
 
 def _silence(

@@ -16,13 +16,22 @@ from mss.core.errors import ConfigError, DataError
 from mss.core.files import write_json_atomic
 from mss.core.targets import TargetMap
 from mss.core.types import InferenceDefaults
-from mss.eval.evaluate import TrackResult
+from mss.eval.evaluate import FrameCount, Silence, TrackResult
+from mss.eval.museval_json import METRICS, write_museval_json
 from mss.eval.summary import MeanScore, MeasureSummary, SourceScore, Summary, summarise
-from mss.metrics.base import Measure
+from mss.metrics.base import FramewiseMetric, Measure, Metric
 
-SCHEMA = 1
+SCHEMA = 2
 SUMMARY = "summary.json"
+SETTINGS = "settings.json"
 _TRACKS = "tracks"
+_MUSEVAL = "museval"
+
+_MUSEVAL_NAMES = (
+    dict(zip(("csdr", "isr", "sir", "sar"), METRICS, strict=True)),
+    {f"museval_{name.lower()}": name for name in METRICS},
+)
+"""Our names of museval's four metrics, by each backend."""
 
 
 @dataclass(frozen=True)
@@ -88,61 +97,153 @@ class System:
     """What was evaluated, and how it was run.
 
     Attributes:
-        name: of the released model or bag.
-        inference: segment, overlap, window and normalisation.
+        name: of the released model or bag, of a folder of stems, or of an oracle.
+        label: what kind of system, where that has to stand beside every score: an oracle.
+        inference: segment, overlap, window and normalisation; None: nothing is separated in chunks.
         batch_size: chunks that were separated together.
         shifts: random shifts that were averaged; nothing is random without.
         seed: of the shifts.
+        precision: in which the network ran.
+        device: "cpu", "cuda" or "mps".
     """
 
     name: str
-    inference: InferenceDefaults
+    inference: InferenceDefaults | None = None
     batch_size: int = 1
     shifts: int = 0
     seed: int = 0
+    precision: str = "float32"
+    device: str = "cpu"
+    label: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the system as plain values, with the version of Stemgrid that ran it."""
+        inference = None if self.inference is None else registry.dump_config(self.inference)
         return {
             "name": self.name,
+            "label": self.label,
             "stemgrid": mss.__version__,
-            "inference": registry.dump_config(self.inference),
+            "inference": inference,
             "batch_size": self.batch_size,
             "shifts": self.shifts,
             "seed": self.seed,
+            "precision": self.precision,
+            "device": self.device,
         }
 
 
 class ResultsFolder:
-    """The folder of one system on one data set: ``tracks/<song>.json`` and ``summary.json``.
+    """The folder of one system, data set and choice of metrics.
+
+    ``ROOT/SYSTEM/DATASET-SPLIT/METRICS`` holds
+
+    - ``settings.json``: system and protocol, written before the first song;
+    - ``tracks/SONG.json``: a song's scores, kept by an evaluation that is started again;
+    - ``museval/SPLIT/SONG.json``: its frames in museval's layout, where all four were measured;
+    - ``summary.json``: the scores of the set, once all songs are there.
 
     Args:
-        root: results of all systems; the folder is ``root/<system>/<data set>``.
+        root: results of all systems.
         system: what is evaluated.
         protocol: what is measured on what.
-
-    Raises:
-        ConfigError: the folder holds results on other data.
-        DataError: the summary that lies in it can't be read.
+        metrics: that give the protocol's measures.
     """
 
-    def __init__(self, root: Path, system: System, protocol: Protocol) -> None:
-        self.path = root / system.name / protocol.dataset
+    def __init__(
+        self, root: Path, system: System, protocol: Protocol, metrics: Sequence[Metric]
+    ) -> None:
+        kinds = "+".join(_kind(metric) for metric in metrics)
+        self.path = root / system.name / f"{protocol.dataset}-{protocol.split}" / kinds
         self.system = system
         self.protocol = protocol
-        self._refuse_other_data()
+        self._framings = {
+            measure.name: (metric.window, metric.hop)
+            for metric in metrics
+            if isinstance(metric, FramewiseMetric)
+            for measure in metric.measures
+        }
 
-    def write_track(self, result: TrackResult) -> Path:
-        """Write one song's result; return the file's path."""
-        path = self.path / _TRACKS / f"{result.track}.json"
+    def prepare(self, anew: bool = False) -> None:
+        """Write the settings, or check that the results that are there were made with the same.
+
+        What a killed evaluation left half-written goes.
+
+        Args:
+            anew: remove what is there instead.
+
+        Raises:
+            ConfigError: results of other data or settings are there.
+            DataError: what lies there can't be read.
+        """
+        settings = {
+            "schema": SCHEMA,
+            "system": self.system.to_json(),
+            "protocol": self.protocol.to_json(),
+        }
+        path = self.path / SETTINGS
+        for temporary in self.path.rglob(".*.json"):  # see mss.core.files.atomic_path
+            temporary.unlink(missing_ok=True)
+        if anew:
+            for old in (path, self.path / SUMMARY, *self.path.glob(f"{_TRACKS}/*.json")):
+                old.unlink(missing_ok=True)
+        if path.exists():
+            there = _read_json(path)
+            other = _differences(there, plain_numbers(settings))
+            if other:
+                raise ConfigError(
+                    f"{path}: the results there were made otherwise: {'; '.join(other)}. Give"
+                    " another -o, or --anew to replace them"
+                )
+            return
+        write_json_atomic(path, plain_numbers(settings))
+
+    def write_track(self, result: TrackResult, fingerprint: str | None = None) -> Path:
+        """Write one song's result; return the file's path.
+
+        Args:
+            result: the scores.
+            fingerprint: of the estimates, where they are files.
+        """
         ids = {measure.name: self.protocol.id(measure) for measure in self.protocol.measures}
-        content = {"schema": SCHEMA, "system": self.system.name, "protocols": ids, **asdict(result)}
+        content = {
+            "schema": SCHEMA,
+            "system": self.system.name,
+            "protocols": ids,
+            "estimates": fingerprint,
+            **asdict(result),
+        }
+        for names in _MUSEVAL_NAMES:
+            if names.keys() <= result.framewise.keys():
+                self._write_museval(result, names)
+        path = self._track_path(result.track)
+        # the last file of a song: where it is, the song is done
         write_json_atomic(path, plain_numbers(content))
         return path
 
+    def read_track(self, track: str, fingerprint: str | None = None) -> TrackResult | None:
+        """Return a song's result; None where it is not there, or is of other estimates.
+
+        Raises:
+            DataError: the file can't be read.
+        """
+        path = self._track_path(track)
+        if not path.exists():
+            return None
+        content = _read_json(path)
+        try:
+            if content["estimates"] != fingerprint:
+                return None
+            return _track_result(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: is not a song's result; remove it, or give --anew") from error
+
+    def summarise(self, results: Sequence[TrackResult]) -> Summary:
+        """Aggregate the songs' results."""
+        return summarise(results, self.protocol.measures, self.protocol.targets.sources)
+
     def write_summary(self, results: Sequence[TrackResult]) -> Summary:
         """Aggregate the songs' results, write the summary and return it."""
-        summary = summarise(results, self.protocol.measures, self.protocol.targets.sources)
+        summary = self.summarise(results)
         content = {
             "schema": SCHEMA,
             "system": self.system.to_json(),
@@ -153,6 +254,7 @@ class ResultsFolder:
                 for of_measure in summary.measures
             },
             "silence": {source: asdict(silence) for source, silence in summary.silence.items()},
+            "remarks": {result.track: result.remarks for result in results if result.remarks},
         }
         write_json_atomic(self.path / SUMMARY, plain_numbers(content))
         return summary
@@ -171,21 +273,101 @@ class ResultsFolder:
             table[self.protocol.id(of_measure.measure)] = known
         return table
 
-    def _refuse_other_data(self) -> None:
-        path = self.path / SUMMARY
-        if not path.exists():
-            return
-        try:
-            there = json.loads(path.read_text(encoding="utf-8"))["protocol"]["fingerprint"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}: is not a summary of results; move it away or give another -o"
-            ) from error
-        if there != self.protocol.fingerprint:
-            raise ConfigError(
-                f"{path}: holds the results on other songs under the same name"
-                f" {self.protocol.dataset!r}; give another -o, or remove that folder"
-            )
+    def _track_path(self, track: str) -> Path:
+        return self.path / _TRACKS / f"{track}.json"
+
+    def _write_museval(self, result: TrackResult, names: Mapping[str, str]) -> None:
+        window, hop = self._framings[next(iter(names))]
+        framewise = {
+            source: {metric: result.framewise[name][source] for name, metric in names.items()}
+            for source in self.protocol.targets.sources
+        }
+        path = self.path / _MUSEVAL / self.protocol.split / f"{result.track}.json"
+        version = f"stemgrid {mss.__version__}"
+        write_museval_json(path, framewise, window, hop, version)
+
+
+@dataclass(frozen=True)
+class StoredResults:
+    """The results that lie in a folder.
+
+    Attributes:
+        path: the folder.
+        system: its name.
+        dataset, split, fingerprint: of the data.
+        sources: names.
+        measures: the kinds of scores, by name.
+        ids: protocol id of each measure.
+        tracks: {song: {measure: {source: score}}}; NaN where a score is not defined.
+        label: what kind of system, where that has to be said.
+    """
+
+    path: Path
+    system: str
+    dataset: str
+    split: str
+    fingerprint: str
+    sources: tuple[str, ...]
+    measures: Mapping[str, Measure]
+    ids: Mapping[str, str]
+    tracks: Mapping[str, Mapping[str, Mapping[str, float]]]
+    label: str | None = None
+
+
+def read_results(folder: Path) -> StoredResults:
+    """Read a finished evaluation.
+
+    Raises:
+        DataError: there is none, or a file of it can't be read.
+    """
+    path = folder / SUMMARY
+    if not path.exists():
+        hint = " (its evaluation has not ended)" if (folder / SETTINGS).exists() else ""
+        raise DataError(f"{folder}: holds no {SUMMARY}{hint}; test_pretrained writes one")
+    summary = _read_json(path)
+    try:
+        protocol = summary["protocol"]
+        measures = {
+            name: Measure(**{key: value for key, value in facts.items() if key != "id"})
+            for name, facts in protocol["measures"].items()
+        }
+        results = [
+            _track_result(_read_json(folder / _TRACKS / f"{track}.json"))
+            for track in summary["tracks"]
+        ]
+        return StoredResults(
+            path=folder,
+            system=summary["system"]["name"],
+            dataset=protocol["dataset"],
+            split=protocol["split"],
+            fingerprint=protocol["fingerprint"],
+            sources=tuple(protocol["targets"]),
+            measures=measures,
+            ids={name: facts["id"] for name, facts in protocol["measures"].items()},
+            tracks={result.track: result.scores for result in results},
+            label=summary["system"].get("label"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}: {SUMMARY} or a song's file is not a result of ours") from error
+
+
+def _track_result(content: Mapping[str, Any]) -> TrackResult:
+    """Return what write_track wrote."""
+    return TrackResult(
+        track=content["track"],
+        length=content["length"],
+        samplerate=content["samplerate"],
+        recorded_mixture=content["recorded_mixture"],
+        scores=_floats(content["scores"]),
+        do_nothing=_floats(content["do_nothing"]),
+        frames={name: FrameCount(**count) for name, count in content["frames"].items()},
+        silence={
+            source: Silence(**{**facts, "leakage": _floats(facts["leakage"])})
+            for source, facts in content["silence"].items()
+        },
+        framewise=_floats(content["framewise"]),
+        remarks=tuple(content["remarks"]),
+    )
 
 
 def plain_numbers(value: Any) -> Any:
@@ -200,6 +382,46 @@ def plain_numbers(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value
+
+
+def _floats(value: Any) -> Any:
+    """Undo plain_numbers where every value is a number."""
+    if isinstance(value, Mapping):
+        return {key: _floats(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_floats(inner) for inner in value]
+    return math.nan if value is None else float(value)
+
+
+def _kind(metric: Metric) -> str:
+    """Return the metric's name in the registry's table, else its class's."""
+    path = f"{type(metric).__module__}:{type(metric).__qualname__}"
+    for name, target in registry.BUILTIN["metric"].items():
+        if target == path:
+            return name
+    return type(metric).__name__.lower()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: could not be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path}: is not JSON ({error}); remove it, or give --anew") from error
+
+
+def _differences(there: Any, here: Any, key: str = "") -> list[str]:
+    """Name the keys in which two nested values differ."""
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        return [
+            difference
+            for name in dict.fromkeys([*there, *here])
+            for difference in _differences(
+                there.get(name), here.get(name), f"{key}.{name}" if key else str(name)
+            )
+        ]
+    return [] if there == here else [f"{key} was {there!r}, is {here!r}"]
 
 
 def _measure_to_json(summary: MeasureSummary) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ def recording_separator(
     samplerate: int,
     batch_size: int = 1,
     device: torch.device | str | None = None,
+    shifts: Sequence[int] = (),
 ) -> Separate:
     """Return the function [C, T] -> [S, C, T] that separates recordings at `samplerate` Hz.
 
@@ -24,13 +27,16 @@ def recording_separator(
     that they can be compared: a recording is converted on its way in, its stems on their way back.
 
     Args:
-        chunk_fn, spec, inference, batch_size, device: as in mss.infer.separate.separate.
+        chunk_fn, spec, inference, batch_size, device, shifts: as in mss.infer.separate.separate;
+            shifts are in samples of the model's rate.
         samplerate: of the recordings.
     """
 
     def separate_recording(mix: Tensor) -> Tensor:
         inside = resample(convert_channels(mix, spec.channels), samplerate, spec.samplerate)
-        stems = separate(chunk_fn, spec, inference, inside, batch_size=batch_size, device=device)
+        stems = separate(
+            chunk_fn, spec, inference, inside, batch_size, device=device, shifts=shifts
+        )
         outside = convert_channels(resample(stems, spec.samplerate, samplerate), mix.shape[0])
         # both lengths are rounded up, so there is nothing to pad
         return outside[..., : mix.shape[-1]]

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from mss.eval.evaluate import FrameCount, TrackResult
 from mss.metrics.base import Measure, OverTracks
 
+
+def _mean_of(values: Sequence[float]) -> float:
+    """Return the mean; NaN where infinities of both signs meet (fmean would raise)."""
+    finite = all(map(math.isfinite, values))
+    return statistics.fmean(values) if finite else sum(values) / len(values)
+
+
 _OVER_TRACKS: dict[OverTracks, Callable[[Sequence[float]], float]] = {
-    "mean": statistics.fmean,
+    "mean": _mean_of,
     "median": statistics.median,
 }
 
@@ -94,11 +101,19 @@ class SilenceSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """All the numbers of an evaluation."""
+    """All the numbers of an evaluation.
+
+    Attributes:
+        measures: the scores.
+        silence: by source.
+        tracks: songs.
+        remarks: (song, sentence) on how far its scores can be trusted.
+    """
 
     measures: tuple[MeasureSummary, ...]
     silence: Mapping[str, SilenceSummary]
     tracks: int
+    remarks: tuple[tuple[str, str], ...] = ()
 
 
 def summarise(
@@ -109,13 +124,19 @@ def summarise(
         measures=tuple(_summarise_measure(results, measure, sources) for measure in measures),
         silence={source: _summarise_silence(results, source) for source in sources},
         tracks=len(results),
+        remarks=tuple((result.track, text) for result in results for text in result.remarks),
     )
+
+
+def over_songs(measure: Measure, scores: Iterable[float]) -> float | None:
+    """Return the songs' scores as one number, without those not defined; None without any."""
+    defined = [score for score in scores if not math.isnan(score)]
+    return _OVER_TRACKS[measure.over_tracks](defined) if defined else None
 
 
 def _summarise_measure(
     results: Sequence[TrackResult], measure: Measure, sources: Sequence[str]
 ) -> MeasureSummary:
-    over_tracks = _OVER_TRACKS[measure.over_tracks]
     rows: dict[str, SourceScore] = {}
     for source in sources:
         scored = [
@@ -123,10 +144,9 @@ def _summarise_measure(
         ]
         scores = [result.scores[measure.name][source] for result in scored]
         baseline = [_baseline(result, measure, source) for result in scored]
-        baseline = [value for value in baseline if not math.isnan(value)]
         rows[source] = SourceScore(
-            score=over_tracks(scores) if scores else None,
-            do_nothing=over_tracks(baseline) if baseline else None,
+            score=over_songs(measure, scores),
+            do_nothing=over_songs(measure, baseline),
             tracks=len(scored),
             undefined=len(results) - len(scored),
         )
@@ -166,4 +186,4 @@ def _mean(rows: Sequence[SourceScore]) -> MeanScore:
 def _mean_of_all(values: Sequence[float | None]) -> float | None:
     """Return the mean; None where a value is missing, so that two means have the same members."""
     known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(values) else None
+    return _mean_of(known) if known and len(known) == len(values) else None

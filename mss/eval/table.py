@@ -19,6 +19,8 @@ def render_summary(summary: Summary, protocol: Protocol) -> str:
     ]
     if silent:
         blocks.append("\n".join(silent))
+    if summary.remarks:
+        blocks.append("\n".join(f"{song}: {text}" for song, text in summary.remarks))
     blocks.append("do nothing: the mixture at its best constant gain for each source and song")
     return "\n\n".join(blocks)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from mss.core.errors import ConfigError
+from mss.core.log_wmse import import_torch_log_wmse
 from mss.core.types import Estimate, Target
 from mss.losses.base import Errors, LossConfig, SourceLoss, check_positive
 
@@ -42,7 +41,9 @@ class LogWMSELoss(SourceLoss):
     ) -> None:
         super().__init__(config, sources, where)
         check_positive(config.samplerate, f"{where}.samplerate")
-        self._measure = _package(where).LogWMSELoss(sample_rate=config.samplerate)
+        self._measure = import_torch_log_wmse(f"{where}.name").LogWMSELoss(
+            sample_rate=config.samplerate
+        )
 
     def errors(self, estimate: Estimate, target: Target) -> Errors:
         assert target.mix is not None, "this loss needs the mixture"
@@ -51,15 +52,3 @@ class LogWMSELoss(SourceLoss):
             target.mix.float(), wave.transpose(1, 2), reference.transpose(1, 2)
         )  # [B, C, S]
         return Errors(scores.mean(dim=1))
-
-
-def _package(where: str) -> Any:
-    try:
-        import torch_log_wmse
-    # torchaudio, which it wants for its resampler, fails in the loader where it is of another torch
-    except (ImportError, OSError) as error:
-        raise ConfigError(
-            f"{where}.name: log_wmse can't be used ({error}); install it by "
-            'pip install "stemgrid[log-wmse]", with a torchaudio of the version of torch'
-        ) from error
-    return torch_log_wmse

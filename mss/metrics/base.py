@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -46,6 +47,9 @@ class Metric(ABC):
 
     Config: ClassVar[type[Any]]
 
+    needs_mixture: ClassVar[bool] = False
+    """Whether the mixture itself takes part: then `score_with_mixture` is what is called."""
+
     @property
     @abstractmethod
     def measures(self) -> tuple[Measure, ...]:
@@ -59,6 +63,18 @@ class Metric(ABC):
             [S] float64 by the measure's name; NaN where the measure is not defined, as for a silent
             reference.
         """
+
+    def score_with_mixture(
+        self, reference: Tensor, estimate: Tensor, mixture: Tensor, samplerate: int
+    ) -> Mapping[str, Tensor]:
+        """Compare as `score` does, in view of the mixture [C, T]; most metrics ignore it."""
+        return self.score(reference, estimate, samplerate)
+
+    def baseline(
+        self, reference: Tensor, estimate: Tensor, mixture: Tensor, samplerate: int
+    ) -> Mapping[str, Tensor]:
+        """Score mixtures as estimates, at least by the measures that have a baseline."""
+        return self.score_with_mixture(reference, estimate, mixture, samplerate)
 
 
 class SingleMetric(Metric):
@@ -101,18 +117,39 @@ class SingleMetric(Metric):
         return self.measure.citation
 
 
+@dataclass(frozen=True)
+class FrameScores:
+    """What a framewise metric gives for one recording.
+
+    Attributes:
+        values: [S, frames] float64 by the measure's name; NaN where a frame can't be scored.
+        remarks: sentences on how far the values can be trusted, if there is anything to say.
+    """
+
+    values: Mapping[str, Tensor]
+    remarks: tuple[str, ...] = ()
+
+
 class FramewiseMetric(Metric):
-    """A metric of short frames; its score is the median of those in which it is defined."""
+    """A metric of short frames; its score is the median of those in which it is defined.
+
+    Attributes:
+        window: seconds of one frame.
+        hop: seconds between the starts of two frames.
+    """
+
+    window: Fraction
+    hop: Fraction
 
     @abstractmethod
-    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
-        """Return [S, frames] float64 by the measure's name, for audio [S, C, T].
+    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> FrameScores:
+        """Score every frame of audio [S, C, T].
 
         A frame that can't be scored is NaN for every source and measure.
         """
 
     def score(self, reference: Tensor, estimate: Tensor, samplerate: int) -> Mapping[str, Tensor]:
-        return median_of_frames(self.frames(reference, estimate, samplerate))
+        return median_of_frames(self.frames(reference, estimate, samplerate).values)
 
 
 def median_of_frames(frames: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -142,11 +179,22 @@ def make_metrics(values: Mapping[str, Mapping[str, Any] | None]) -> tuple[Metric
     """Build the metrics of ``{name: keys}`` (the yaml's `test.metrics`), in the mapping's order.
 
     Raises:
-        ConfigError: none at all, an unknown metric, or a key or value that is wrong.
+        ConfigError: none at all, an unknown metric, a key or value that is wrong, or two metrics
+            that give a score of the same name.
     """
     if not values:
         raise ConfigError("test.metrics: names no metric; take test=fast or test=museval")
-    return tuple(
-        registry.build("metric", {**(keys or {}), "name": name}, where=f"test.metrics.{name}")
-        for name, keys in values.items()
-    )
+    metrics: list[Metric] = []
+    owner: dict[str, str] = {}
+    for name, keys in values.items():
+        where = f"test.metrics.{name}"
+        metric: Metric = registry.build("metric", {**(keys or {}), "name": name}, where=where)
+        for measure in metric.measures:
+            if measure.name in owner:
+                raise ConfigError(
+                    f"{where}: test.metrics.{owner[measure.name]} gives {measure.name} as well;"
+                    " leave one of them out"
+                )
+            owner[measure.name] = name
+        metrics.append(metric)
+    return tuple(metrics)

@@ -1,4 +1,7 @@
-"""BSS-eval v4 as museval computes it, the protocol of SiSEC 2018 and of most published tables."""
+"""BSS-eval v4 by the museval package itself: the reference for mss.metrics.bsseval.
+
+Minutes and gigabytes a song. It is the protocol of SiSEC 2018 and of most published tables.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from torch import Tensor
 
 from mss.core.errors import ConfigError
 from mss.core.types import Seconds
-from mss.metrics.base import FramewiseMetric, Measure
+from mss.metrics.base import FrameScores, FramewiseMetric, Measure
+from mss.metrics.frames import any_silent
 
 _MEANING = {
     "museval_sdr": "signal to distortion ratio",
@@ -55,6 +59,7 @@ class Museval(FramewiseMetric):
 
     def __init__(self, config: MusevalConfig | None = None) -> None:
         self.config = config or MusevalConfig()
+        self.window, self.hop = self.config.window, self.config.hop
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -76,8 +81,8 @@ class Museval(FramewiseMetric):
             for name, meaning in _MEANING.items()
         )
 
-    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> dict[str, Tensor]:
-        """Return [S, frames] float64 in dB by the measure's name.
+    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> FrameScores:
+        """Return the four ratios of each frame in dB.
 
         Args:
             reference: [S, C, T]; T samples shorter than a window are one frame, samples after the
@@ -88,23 +93,25 @@ class Museval(FramewiseMetric):
         window = int(self.config.window * samplerate)
         hop = int(self.config.hop * samplerate)
         count = max(1, (reference.shape[-1] - window + hop) // hop)
-        if _any_silent(reference) or _any_silent(estimate):
+        if any_silent(reference) or any_silent(estimate):
             undefined = torch.full((reference.shape[0], count), torch.nan, dtype=torch.float64)
-            return {name: undefined.clone() for name in MEASURES}
-        ratios = _bss_eval(_to_museval(reference), _to_museval(estimate), window, hop)
-        return {
-            name: torch.from_numpy(np.asarray(values, dtype=np.float64))
-            for name, values in zip(MEASURES, ratios, strict=True)
-        }
+            return FrameScores({name: undefined.clone() for name in MEASURES})
+        ratios = museval_ratios(_to_museval(reference), _to_museval(estimate), window, hop)
+        return FrameScores(
+            {
+                name: torch.from_numpy(np.asarray(values, dtype=np.float64))
+                for name, values in zip(MEASURES, ratios, strict=True)
+            }
+        )
 
 
-def _bss_eval(
+def museval_ratios(
     reference: np.ndarray, estimate: np.ndarray, window: int, hop: int
 ) -> tuple[np.ndarray, ...]:
     """Return museval's four ratios, each [S, frames], of arrays [S, T, C]."""
     # A frame without any error is +inf dB; museval's logarithm would warn of it.
     with np.errstate(divide="ignore", invalid="ignore"):
-        *ratios, _ = _museval_metrics().bss_eval(
+        *ratios, _ = load_museval_metrics().bss_eval(
             reference,
             estimate,
             window=window,
@@ -117,7 +124,7 @@ def _bss_eval(
 
 
 @functools.cache
-def _museval_metrics() -> ModuleType:
+def load_museval_metrics() -> ModuleType:
     """Load museval's metrics, and nothing else of it.
 
     The package itself imports musdb and through it stempeg, which refuses to load where there is no
@@ -143,8 +150,3 @@ def _museval_metrics() -> ModuleType:
 
 def _to_museval(audio: Tensor) -> np.ndarray:
     return rearrange(audio.detach().cpu().double(), "s c t -> s t c").contiguous().numpy()
-
-
-def _any_silent(audio: Tensor) -> bool:
-    """Tell whether museval would find a source of [S, C, T] silent: its channels sum to zero."""
-    return bool((audio.double().sum(dim=1) == 0).all(dim=-1).any())

@@ -118,7 +118,10 @@ class MDX23C(Separator):
     def network(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Map the spectrogram [B, 2C, N, F] to those of the sources, [B, S * 2C, N, F]."""
         mix = rearrange(inputs[0], "b c n (k f) -> b (c k) n f", k=self.config.subbands)
-        x = first = self.first_conv(mix)
+        x = self.first_conv(mix)
+        # it is wanted again at the end: without gradients it is then made anew, since it is little
+        # work and a tenth of the memory that the widest level needs
+        first = x if torch.is_grad_enabled() else None
         skips: list[Tensor] = []
         for encode in self.encoder_blocks:
             x, skip = encode(x)
@@ -126,6 +129,7 @@ class MDX23C(Separator):
         x = self.bottleneck_block(x)
         for decode in self.decoder_blocks:
             x = decode(x, skips)
+        first = self.first_conv(mix) if first is None else first
         x = self.final_conv(torch.cat([mix, x * first], dim=1))
         return (rearrange(x, "b (c k) n f -> b c n (k f)", k=self.config.subbands),)
 

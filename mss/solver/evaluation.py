@@ -20,8 +20,9 @@ from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import Estimate, Target, Track
 from mss.data.tracks import TrackSet
-from mss.eval.evaluate import read_mixture
+from mss.eval.estimators import read_mixture
 from mss.infer.separate import model_chunk_fn, separate
+from mss.infer.shifts import draw_shifts
 from mss.metrics.base import Measure, Metric
 from mss.solver.errors import TrainingError
 from mss.solver.parts import Loss
@@ -74,6 +75,8 @@ class TrackEvaluation:
         batch_size: int = 1,
         progress: bool = False,
         stop: StopRequest | None = None,
+        shifts: int = 0,
+        seed: int = 0,
     ) -> None:
         self.targets = targets
         self.metrics = metrics
@@ -81,6 +84,8 @@ class TrackEvaluation:
         self.batch_size = batch_size
         self.progress = progress
         self.stop = stop or StopRequest()
+        self.shifts = shifts
+        self.seed = seed
 
     def __call__(self, model: Separator, tracks: Sequence[Track], stage: str) -> SetScores:
         """Score `model` on `tracks`.
@@ -156,6 +161,7 @@ class TrackEvaluation:
             mixture,
             self.batch_size,
             device=device,
+            shifts=draw_shifts(self.shifts, model.spec.samplerate, self.seed, track.name),
         )
         # the loss at the level that the model trains at
         level = file_normalisation(mixture, model.inference.normalise)
@@ -170,7 +176,7 @@ class TrackEvaluation:
             )
         scores: dict[str, Tensor] = {}
         for metric in self.metrics:
-            scores |= metric.score(references, estimates, track.samplerate)
+            scores |= metric.score_with_mixture(references, estimates, mixture, track.samplerate)
         return TrackScores(report.total.item(), scores)
 
 

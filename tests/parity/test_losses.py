@@ -3,12 +3,11 @@
 Both import torchaudio for what is not used here; a stub stands in for it.
 """
 
-import sys
-import types
 from collections.abc import Iterator
 
 import pytest
 import torch
+from torchaudio_stub import torchaudio_stub
 
 from mss.core import registry
 from mss.core.types import Estimate, Target
@@ -18,19 +17,11 @@ pytestmark = pytest.mark.parity
 SOURCES = ("drums", "bass", "vocals")
 
 
-@pytest.fixture
-def torchaudio_stub() -> Iterator[None]:
-    stub, transforms = types.ModuleType("torchaudio"), types.ModuleType("torchaudio.transforms")
-    transforms.Resample = None  # type: ignore[attr-defined]
-    transforms.Spectrogram = None  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torchaudio", stub)
-        patch.setitem(sys.modules, "torchaudio.transforms", transforms)
+@pytest.fixture(name="torchaudio_stub")
+def fixture_torchaudio_stub() -> Iterator[None]:
+    """See torchaudio_stub."""
+    with torchaudio_stub():
         yield
-    for name in [
-        name for name in sys.modules if name.startswith(("torch_log_wmse", "torch_l1_snr"))
-    ]:
-        del sys.modules[name]  # they have seen the stub
 
 
 def example() -> tuple[Estimate, Target]:

@@ -25,7 +25,7 @@ def test_equals_museval_evaluate(channels: int, monkeypatch: pytest.MonkeyPatch)
     estimate = 0.8 * reference + 0.2 * reference.flip(0) + 0.02 * noise.roll(5, dims=-1)
     reference[1, :, :samplerate] = 0
 
-    frames = Museval().frames(reference, estimate, samplerate)
+    frames = Museval().frames(reference, estimate, samplerate).values
     expected = museval.evaluate(
         rearrange(reference, "s c t -> s t c").double().numpy(),
         rearrange(estimate, "s c t -> s t c").double().numpy(),

@@ -1,7 +1,8 @@
 """What is given to the separator, what it is compared with, and silent stems."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from mss.core.errors import DataError
 from mss.core.targets import TargetMap
-from mss.eval.evaluate import FrameCount, evaluate_track, evaluate_tracks
+from mss.eval.estimators import read_song
+from mss.eval.evaluate import FrameCount, TrackResult, score_song
+from mss.metrics.base import FrameScores, FramewiseMetric, Measure, Metric
 from mss.metrics.energy import NSDR, do_nothing
 from mss.metrics.museval_backend import MEASURES, Museval
 
@@ -18,15 +21,10 @@ STEMS = ("drums", "bass", "other", "vocals")
 EACH = TargetMap.make(None, STEMS)
 
 
-def giving(estimates: Tensor, heard: list[Tensor] | None = None) -> Callable[[Tensor], Tensor]:
-    """Return a separator with fixed estimates that keeps what it was given."""
-
-    def separate(mix: Tensor) -> Tensor:
-        if heard is not None:
-            heard.append(mix)
-        return estimates
-
-    return separate
+def score(
+    estimates: Tensor, song: Any, targets: TargetMap, metrics: Sequence[Metric]
+) -> TrackResult:
+    return score_song(read_song(song, targets), estimates, targets.sources, metrics)
 
 
 def stack(song: Any, *names: str) -> Tensor:
@@ -38,32 +36,30 @@ def test_references_are_mapped_stems_and_the_mixture_is_all_of_them(make_song: A
     targets = TargetMap.make({"voice": ["vocals"], "rhythm": ["drums", "bass"]}, STEMS)
     references = torch.stack([song.waves["vocals"], song.waves["drums"] + song.waves["bass"]])
     estimates = references + 0.01
-    heard: list[Tensor] = []
-    result = evaluate_track(giving(estimates, heard), song, targets, [NSDR()])
+    result = score(estimates, song, targets, [NSDR()])
     mixture = sum(song.waves.values())
-    torch.testing.assert_close(heard[0], mixture)  # "other", which no source wants, included
+    heard = read_song(song, targets).mixture
+    torch.testing.assert_close(heard, mixture)  # "other", which no source wants, included
     assert not result.recorded_mixture
     expected = NSDR()(references, estimates, 1).tolist()
     assert list(result.scores["nsdr"]) == ["voice", "rhythm"]
     assert list(result.scores["nsdr"].values()) == pytest.approx(expected, abs=1e-9)
-    baseline = NSDR()(references, do_nothing(references, heard[0]), 1).tolist()
+    baseline = NSDR()(references, do_nothing(references, heard), 1).tolist()
     assert list(result.do_nothing["nsdr"].values()) == pytest.approx(baseline, abs=1e-9)
 
 
 def test_a_recorded_mixture_is_what_is_separated(make_song: Any) -> None:
     song = make_song()
     song.mixture = torch.full((2, song.length), 0.25)
-    heard: list[Tensor] = []
-    result = evaluate_track(giving(stack(song, *STEMS), heard), song, EACH, [NSDR()])
-    assert torch.equal(heard[0], song.mixture)
-    assert result.recorded_mixture
+    assert torch.equal(read_song(song, EACH).mixture, song.mixture)
+    assert score(stack(song, *STEMS), song, EACH, [NSDR()]).recorded_mixture
 
 
 def test_a_silent_stem_is_counted_apart(make_song: Any) -> None:
     song = make_song(silent=("bass",))
     song.waves["vocals"][:, :1000] = 0
     estimates = stack(song, *STEMS) + 0.02
-    result = evaluate_track(giving(estimates), song, EACH, [NSDR(), Museval()])
+    result = score(estimates, song, EACH, [NSDR(), Museval()])
     scores = result.scores["nsdr"]
     assert math.isnan(scores["bass"])
     assert all(math.isfinite(scores[stem]) for stem in ("drums", "other", "vocals"))
@@ -87,7 +83,7 @@ def test_the_frames_that_a_score_rests_on(make_song: Any) -> None:
     # two of the stems: the time of BSS-eval grows with the cube of their number
     targets = TargetMap.make({"drums": ["drums"], "vocals": ["vocals"]}, STEMS)
     estimates = stack(song, "drums", "vocals") + 0.02
-    result = evaluate_track(giving(estimates), song, targets, [Museval()])
+    result = score(estimates, song, targets, [Museval()])
     assert result.frames["museval_sar"] == FrameCount(2, 3)
     assert all(math.isfinite(value) for value in result.scores["museval_sdr"].values())
     assert "nsdr" not in result.scores
@@ -97,28 +93,55 @@ def test_the_frames_that_a_score_rests_on(make_song: Any) -> None:
 
 
 @pytest.mark.parametrize("fault", [math.nan, math.inf])
-def test_a_model_that_gives_no_numbers_is_not_scored(make_song: Any, fault: float) -> None:
+def test_estimates_that_are_no_numbers_is_not_scored(make_song: Any, fault: float) -> None:
     song = make_song("broken")
     estimates = stack(song, *STEMS)
     estimates[2, 0, 5] = fault
-    with pytest.raises(DataError, match="broken: the model gave samples"):
-        evaluate_track(giving(estimates), song, EACH, [NSDR()])
+    with pytest.raises(DataError, match="broken: the estimates hold samples"):
+        score(estimates, song, EACH, [NSDR()])
 
 
-def test_every_song_is_told_when_it_is_done(make_song: Any) -> None:
-    songs = [make_song("a", 1), make_song("b", 2)]
-    told: list[str] = []
-    results = evaluate_tracks(
-        lambda mix: torch.stack([mix] * 4),
-        songs,
-        EACH,
-        [NSDR()],
-        on_result=lambda result: told.append(result.track),
-    )
-    assert told == [result.track for result in results] == ["a", "b"]
-    assert results[0].scores != results[1].scores
+class Loudness(FramewiseMetric):
+    """A framewise metric that doubts itself, of which the mixture is no bar to beat."""
+
+    window = hop = Fraction(1)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        return (Measure("loudness", "dB", True, "of the estimate", "-", has_baseline=False),)
+
+    def frames(self, reference: Tensor, estimate: Tensor, samplerate: int) -> FrameScores:
+        frames = estimate.unflatten(-1, (-1, samplerate)).square().mean((1, 3)).double()
+        return FrameScores({"loudness": frames}, ("not to be trusted",))
+
+    def baseline(self, *args: object) -> dict[str, Tensor]:
+        raise AssertionError("nobody wants it")
 
 
-def test_no_songs_are_an_error() -> None:
-    with pytest.raises(DataError, match="0 tracks"):
-        evaluate_tracks(lambda mix: mix[None], [], EACH, [NSDR()])
+class MixtureLevel(NSDR):
+    """A metric that looks at the mixture."""
+
+    needs_mixture = True
+
+    def score_with_mixture(
+        self, reference: Tensor, estimate: Tensor, mixture: Tensor, samplerate: int
+    ) -> dict[str, Tensor]:
+        return {"nsdr": mixture.abs().max().double().expand(len(reference))}
+
+
+def test_frames_and_remarks_are_kept(make_song: Any) -> None:
+    song = make_song()
+    estimates = stack(song, *STEMS)
+    result = score(estimates, song, EACH, [Loudness()])
+    assert result.remarks == ("not to be trusted",)
+    assert [len(frames) for frames in result.framewise["loudness"].values()] == [3] * 4
+    expected = estimates[1, :, 2000:].square().mean().item()
+    assert result.framewise["loudness"]["bass"][2] == pytest.approx(expected)
+    assert result.do_nothing == {}
+
+
+def test_a_metric_is_shown_the_mixture(make_song: Any) -> None:
+    song = make_song()
+    result = score(stack(song, *STEMS), song, EACH, [MixtureLevel()])
+    peak = sum(song.waves.values()).abs().max().item()
+    assert result.scores["nsdr"] == pytest.approx(dict.fromkeys(STEMS, peak))

@@ -14,7 +14,8 @@ from mss.core.errors import ConfigError, DataError
 from mss.core.targets import TargetMap
 from mss.core.types import InferenceDefaults
 from mss.eval.evaluate import FrameCount, Silence, TrackResult
-from mss.eval.results import Protocol, ResultsFolder, System, plain_numbers
+from mss.eval.museval_json import read_museval_json
+from mss.eval.results import Protocol, ResultsFolder, System, plain_numbers, read_results
 from mss.eval.summary import summarise
 from mss.eval.table import render_summary
 from mss.metrics.energy import NSDR
@@ -33,6 +34,12 @@ PROTOCOL = Protocol(
     targets=TargetMap(("bass", "vocals"), (("bass",), ("vocals",))),
     measures=(NSDR_MEASURE, SDR_MEASURE),
 )
+METRICS = (NSDR(), Museval())
+PLACE = "toy-1a2b/demo-test/nsdr+museval"
+
+
+def results_folder(root: Path, system: System = SYSTEM, protocol: Protocol = PROTOCOL) -> Any:
+    return ResultsFolder(root, system, protocol, METRICS)
 
 
 def result(name: str, bass: float, vocals: float, silent: bool = False) -> TrackResult:
@@ -49,6 +56,7 @@ def result(name: str, bass: float, vocals: float, silent: bool = False) -> Track
         do_nothing={"nsdr": baseline, "museval_sdr": baseline},
         frames={"museval_sdr": FrameCount(0 if silent else 20, 20)},
         silence={"bass": bass_silence, "vocals": Silence(False, 2, -60.0)},
+        remarks=("hear, hear",) if name == "c" else (),
     )
 
 
@@ -98,13 +106,24 @@ def test_a_source_that_is_silent_everywhere_has_no_score() -> None:
     assert "bass: silent throughout in 1 of 1 song, where it has no score" in text
 
 
+def test_infinities_of_both_signs_have_no_mean() -> None:
+    perfect, hopeless = result("a", math.inf, 1.0), result("b", -math.inf, 2.0)
+    (nsdr,) = summarise([perfect, hopeless], [NSDR_MEASURE], ("bass", "vocals")).measures
+    assert math.isnan(nsdr.sources["bass"].score or 0)
+    assert nsdr.sources["vocals"].score == 1.5
+    (nsdr,) = summarise([perfect], [NSDR_MEASURE], ("bass", "vocals")).measures
+    assert nsdr.mean.score == math.inf
+
+
 def test_files(tmp_path: Path) -> None:
-    folder = ResultsFolder(tmp_path, SYSTEM, PROTOCOL)
+    folder = results_folder(tmp_path)
+    folder.prepare()
     for of_song in RESULTS:
         folder.write_track(of_song)
     summary = folder.write_summary(RESULTS)
-    root = tmp_path / "toy-1a2b" / "demo"
+    root = tmp_path / PLACE
     assert sorted(path.relative_to(root).as_posix() for path in root.rglob("*.json")) == [
+        "settings.json",
         "summary.json",
         *(f"tracks/{name}.json" for name in "abcd"),
     ]
@@ -126,8 +145,10 @@ def test_files(tmp_path: Path) -> None:
     assert written["scores"]["nsdr"]["frames"] is None
     assert written["scores"]["museval_sdr"]["frames"] == {"used": 60, "total": 80}
     assert written["tracks"] == ["a", "b", "c", "d"]
+    assert written["remarks"] == {"c": ["hear, hear"]}
     assert written["system"] == {
         "name": "toy-1a2b",
+        "label": None,
         "stemgrid": mss.__version__,
         "inference": {
             "segment": "39/5",
@@ -138,19 +159,86 @@ def test_files(tmp_path: Path) -> None:
         "batch_size": 1,
         "shifts": 0,
         "seed": 0,
+        "precision": "float32",
+        "device": "cpu",
     }
     measure = written["protocol"]["measures"]["nsdr"]
     assert measure["id"] == PROTOCOL.id(NSDR_MEASURE)
     assert measure["over_tracks"] == "mean"
     assert "whole song" in measure["definition"]
     assert written["protocol"]["fingerprint"] == "ab" * 32
+    settings = strict_json(root / "settings.json")
+    assert settings["system"] == written["system"]
+    assert settings["protocol"] == written["protocol"]
 
     table = folder.index_scores(summary)
     assert table[PROTOCOL.id(NSDR_MEASURE)] == {"bass": 4.0, "vocals": 5.5, "mean": 4.75}
     # the same evaluation again is the same file
     before = (root / "summary.json").read_bytes()
-    ResultsFolder(tmp_path, SYSTEM, PROTOCOL).write_summary(RESULTS)
+    results_folder(tmp_path).write_summary(RESULTS)
     assert (root / "summary.json").read_bytes() == before
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    folder = results_folder(tmp_path)
+    perfect = replace(RESULTS[0], scores={"nsdr": {"bass": math.inf, "vocals": 0.1 + 0.2}})
+    for of_song in (perfect, RESULTS[3]):
+        folder.write_track(of_song)
+        # NaN equals nothing, itself included: compare the texts
+        assert repr(folder.read_track(of_song.track)) == repr(of_song)
+    assert folder.read_track("e") is None
+    # of other estimates
+    folder.write_track(perfect, fingerprint="1234")
+    assert folder.read_track("a") is None
+    assert folder.read_track("a", "1234") is not None
+    path = tmp_path / PLACE / "tracks" / "a.json"
+    for damaged in ("{", "[]", '{"estimates": null}'):
+        path.write_text(damaged)
+        with pytest.raises(DataError, match=r"tracks/a\.json: is not"):
+            folder.read_track("a")
+
+
+def test_stored_results(tmp_path: Path) -> None:
+    folder = results_folder(tmp_path, replace(SYSTEM, label="magnitude-mask oracle"))
+    with pytest.raises(DataError, match=r"holds no summary\.json; test_pretrained"):
+        read_results(folder.path)
+    folder.prepare()
+    with pytest.raises(DataError, match="evaluation has not ended"):
+        read_results(folder.path)
+    for of_song in RESULTS:
+        folder.write_track(of_song)
+    folder.write_summary(RESULTS)
+    stored = read_results(folder.path)
+    assert (stored.system, stored.dataset, stored.split) == ("toy-1a2b", "demo", "test")
+    assert stored.label == "magnitude-mask oracle"
+    assert stored.fingerprint == "ab" * 32
+    assert stored.sources == ("bass", "vocals")
+    assert stored.measures == {"nsdr": NSDR_MEASURE, "museval_sdr": SDR_MEASURE}
+    assert stored.ids["nsdr"] == PROTOCOL.id(NSDR_MEASURE)
+    assert list(stored.tracks) == ["a", "b", "c", "d"]
+    assert stored.tracks["b"]["nsdr"] == {"bass": 2.0, "vocals": 4.0}
+    assert math.isnan(stored.tracks["d"]["nsdr"]["bass"])
+
+
+def test_frames_in_musevals_layout(tmp_path: Path) -> None:
+    frames = {"bass": [1.234567, NAN], "vocals": [math.inf, -3.0]}
+    framewise = {f"museval_{name}": frames for name in ("sdr", "isr", "sir", "sar")}
+    folder = results_folder(tmp_path)
+    folder.write_track(replace(RESULTS[0], framewise=framewise))
+    path = tmp_path / PLACE / "museval" / "test" / "a.json"
+    read = read_museval_json(path)
+    assert list(read) == ["bass", "vocals"]
+    for metric in ("SDR", "ISR", "SIR", "SAR"):
+        assert repr(read["bass"][metric]) == repr([1.23457, NAN])
+        assert repr(read["vocals"][metric]) == repr([NAN, -3.0])  # as museval has infinities
+    second = json.loads(path.read_text())["targets"][0]["frames"][1]
+    assert (second["time"], second["duration"]) == (1.0, 1.0)
+    for damaged in ("{", "{}", '{"targets": [{"name": "bass", "frames": [1]}]}'):
+        path.write_text(damaged)
+        with pytest.raises(DataError, match="not a song's scores in museval's layout"):
+            read_museval_json(path)
+    with pytest.raises(DataError, match="could not be read"):
+        read_museval_json(path.with_name("b.json"))
 
 
 def strict_json(path: Path) -> Any:
@@ -186,18 +274,40 @@ def test_two_protocols_share_no_id() -> None:
     assert swapped.id(NSDR_MEASURE) == ids[0]  # an order is no other protocol
 
 
-def test_results_on_other_data_are_not_overwritten(tmp_path: Path) -> None:
-    ResultsFolder(tmp_path, SYSTEM, PROTOCOL).write_summary(RESULTS)
-    with pytest.raises(ConfigError, match=r"summary\.json: holds the results on other songs"):
-        ResultsFolder(tmp_path, SYSTEM, replace(PROTOCOL, fingerprint="cd" * 32))
-    (tmp_path / "toy-1a2b" / "demo" / "summary.json").write_text("[]")
-    with pytest.raises(DataError, match="not a summary"):
-        ResultsFolder(tmp_path, SYSTEM, PROTOCOL)
+@pytest.mark.parametrize(
+    ("system", "protocol", "difference"),
+    [
+        (SYSTEM, replace(PROTOCOL, fingerprint="cd" * 32), "protocol.fingerprint was 'abab"),
+        (replace(SYSTEM, shifts=2), PROTOCOL, "system.shifts was 0, is 2"),
+        (replace(SYSTEM, device="cuda"), PROTOCOL, "system.device was 'cpu', is 'cuda'"),
+    ],
+)
+def test_results_made_otherwise_are_not_mixed(
+    tmp_path: Path, system: System, protocol: Protocol, difference: str
+) -> None:
+    results_folder(tmp_path).prepare()
+    results_folder(tmp_path).write_track(RESULTS[0])
+    half_written = tmp_path / PLACE / "tracks" / ".b.json.x7.json"
+    half_written.touch()
+    results_folder(tmp_path).prepare()  # the same again is fine
+    assert not half_written.exists()
+    other = results_folder(tmp_path, system, protocol)
+    with pytest.raises(ConfigError, match="made otherwise") as caught:
+        other.prepare()
+    assert difference in str(caught.value)
+    assert "--anew" in str(caught.value)
+    assert other.read_track("a") is not None
+    other.prepare(anew=True)
+    assert other.read_track("a") is None
+    other.prepare()
+    (tmp_path / PLACE / "settings.json").write_text("{")
+    with pytest.raises(DataError, match=r"settings\.json: is not JSON"):
+        other.prepare()
 
 
 def test_table() -> None:
     text = render_summary(summarise(RESULTS, PROTOCOL.measures, PROTOCOL.targets.sources), PROTOCOL)
-    nsdr, sdr, silent, note = text.split("\n\n")
+    nsdr, sdr, silent, remark, note = text.split("\n\n")
     assert PROTOCOL.id(NSDR_MEASURE) in nsdr.splitlines()[0]
     assert "mean over songs, higher is better" in nsdr
     rows = [line.split() for line in nsdr.splitlines()[2:]]
@@ -211,4 +321,5 @@ def test_table() -> None:
     assert "frames" not in nsdr
     assert silent.startswith("bass: silent throughout in 1 of 4 songs")
     assert "leakage -40.00 dB" in silent
+    assert remark == "c: hear, hear"
     assert "best constant gain" in note

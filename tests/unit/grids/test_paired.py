@@ -1,12 +1,10 @@
-"""Paired differences against arithmetic by hand."""
+"""Runs paired song by song, against arithmetic by hand."""
 
 import json
-import math
 
 import pytest
-from scipy import stats
 
-from grids._paired import paired_difference, read_test_tracks
+from grids._paired import compare_runs, read_test_tracks
 
 FIRST = {
     "one": {"drums": 4.0, "bass": 2.0},
@@ -21,37 +19,33 @@ def read(write_run, folder, tracks, **kwargs):
     return found
 
 
-def test_the_mean_over_songs_and_its_interval(tmp_path, write_run):
+def test_songs_are_compared_by_the_sources_that_both_define(tmp_path, write_run):
     other = {
         "one": {"drums": 5.0, "bass": 5.0},  # +1 and +3: 2
         "two": {"drums": 2.0, "bass": 9.0},  # drums alone are known of both: 1
         "three": {"drums": None, "bass": 2.0},  # bass alone: 3
     }
     first = read(write_run, tmp_path / "a", FIRST)
-    found = paired_difference(read(write_run, tmp_path / "b", other), first)
+    found = compare_runs(read(write_run, tmp_path / "b", other), first)
     assert found is not None
-    assert found.songs == 3
-    assert found.mean == pytest.approx(2.0, abs=1e-12)
-    # s of 2, 1, 3 is 1; t(2) at 97.5 % is 4.302652...
-    assert found.half_width == pytest.approx(4.302652729911275 / math.sqrt(3), abs=1e-9)
-    interval = stats.ttest_1samp([2.0, 1.0, 3.0], 0.0).confidence_interval(0.95)
-    assert found.half_width == pytest.approx((interval.high - interval.low) / 2, abs=1e-9)
+    assert found.differences == (2.0, 1.0, 3.0)
+    assert (found.won, found.verdict) == (3, "too few songs")
 
 
 def test_sources_that_only_one_run_has_do_not_count(tmp_path, write_run):
     vocals_too = {name: {**scores, "vocals": 50.0} for name, scores in FIRST.items()}
     first = read(write_run, tmp_path / "a", FIRST)
-    found = paired_difference(read(write_run, tmp_path / "b", vocals_too), first)
+    found = compare_runs(read(write_run, tmp_path / "b", vocals_too), first)
     assert found is not None
-    assert (found.mean, found.half_width, found.songs) == (0.0, 0.0, 3)
+    assert (found.differences, found.verdict) == ((0.0, 0.0, 0.0), "same in every song")
 
 
 def test_a_song_without_a_common_source_is_left_out(tmp_path, write_run):
     other = {"one": {"drums": 5.0}, "two": {"bass": 1.0}, "three": {"drums": None}}
     first = read(write_run, tmp_path / "a", FIRST)
-    found = paired_difference(read(write_run, tmp_path / "b", other), first)
+    found = compare_runs(read(write_run, tmp_path / "b", other), first)
     assert found is not None
-    assert (found.mean, found.half_width, found.songs) == (1.0, None, 1)
+    assert found.differences == (1.0,)
 
 
 def test_other_songs_are_not_compared(tmp_path, write_run):
@@ -59,14 +53,14 @@ def test_other_songs_are_not_compared(tmp_path, write_run):
     other_content = read(write_run, tmp_path / "b", FIRST, fingerprint="0" * 64)
     fewer = read(write_run, tmp_path / "c", {"one": FIRST["one"]})
     other_sources = read(write_run, tmp_path / "d", {name: {"piano": 1.0} for name in FIRST})
-    assert paired_difference(other_content, first) is None
-    assert paired_difference(fewer, first) is None
-    assert paired_difference(other_sources, first) is None
+    assert compare_runs(other_content, first) is None
+    assert compare_runs(fewer, first) is None
+    assert compare_runs(other_sources, first) is None
     content = json.loads((tmp_path / "a" / "test_tracks.json").read_text())
     (tmp_path / "a" / "test_tracks.json").write_text(json.dumps({**content, "split": "valid"}))
     other_split = read_test_tracks(tmp_path / "a")
     assert other_split is not None
-    assert paired_difference(other_split, first) is None
+    assert compare_runs(other_split, first) is None
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"split": "test", "tracks": {"a": 1}}'])

@@ -7,6 +7,7 @@ import pytest
 from dora.grid import RunGridArgs, monitor
 
 from grids._base import SeparationExplorer
+from mss.eval.statistics import paired_statistics
 
 
 class Main:
@@ -47,10 +48,10 @@ def test_a_line_shows_the_best_full_validation_and_the_test(tmp_path, explorer, 
     history[-1]["test"] = {"loss": 1.0, "nsdr": 1.5, "nsdr_drums": 2.5, "nsdr_bass": 0.5}
     header, line = table(explorer, [make_sheep(tmp_path / "run", history)])[-2:]
     assert " ".join(header[4:]) == (
-        "sid epoch s/epoch loss loss all drums bass all drums bass nSDR 95 % songs"
+        "sid epoch s/epoch loss loss all drums bass all drums bass nSDR 95 % won"
     )
     assert " ".join(line) == (
-        "0 run N/A run 2/2 12 0.2500 0.1250 2.00 3.00 1.00 1.50 2.50 0.50 - - -"
+        "0 run N/A run 2/2 12 0.2500 0.1250 2.00 3.00 1.00 1.50 2.50 0.50 - - - -"
     )
 
 
@@ -75,14 +76,26 @@ def test_other_measures_of_the_test_have_columns(tmp_path, explorer):
 
 
 def test_differences_to_the_first_run_song_by_song(tmp_path, explorer, write_run):
-    first = {"one": {"a": 1.0}, "two": {"a": 2.0}}
+    def scores(*values):
+        return {f"song {index}": {"a": value} for index, value in enumerate(values)}
+
+    first = scores(*range(8))
+    gains = (1.0, 2.0, 1.5, 1.0, 2.5, 1.5, 2.0, -0.5)
+    better = scores(*(index + gain for index, gain in enumerate(gains)))
+    other = scores(*(index + gain - 1 for index, gain in enumerate(gains)))
     write_run(tmp_path / "first", tracks=first)
-    write_run(tmp_path / "better", tracks={"one": {"a": 2.0}, "two": {"a": 4.0}})
+    write_run(tmp_path / "better", tracks=better)
+    write_run(tmp_path / "other", tracks=other)
     write_run(tmp_path / "elsewhere", tracks=first, fingerprint="0" * 64)
-    sheeps = [make_sheep(tmp_path / name, []) for name in ("first", "better", "elsewhere", "new")]
-    lines = [line[-3:] for line in table(explorer, sheeps)[-4:]]
-    # differences 1 and 2: mean 1.5, s 0.7071, t(1) = 12.706: 12.706 * 0.7071 / sqrt(2) = 6.35
-    assert lines == [["-"] * 3, ["+1.50", "±6.35", "2"], ["-"] * 3, ["-"] * 3]
+    names = ("first", "better", "other", "elsewhere", "new")
+    sheeps = [make_sheep(tmp_path / name, []) for name in names]
+    lines = [" ".join(line) for line in table(explorer, sheeps)[-5:]]
+    found = paired_statistics(gains, [0.0] * 8, True)
+    interval = f"{found.interval.low:+.2f} to {found.interval.high:+.2f}"
+    assert lines[1].endswith(f"- +1.38 {interval} 7 of 8 better")
+    assert " +0.38 " in lines[2]
+    assert lines[2].endswith(" 5 of 8 not distinguishable")
+    assert [line.endswith(" - - - -") for line in lines] == [True, False, False, True, True]
 
 
 def test_passes_do_not_depend_on_each_other(tmp_path, explorer, write_run, make_epoch):
@@ -90,20 +103,20 @@ def test_passes_do_not_depend_on_each_other(tmp_path, explorer, write_run, make_
     second = make_sheep(tmp_path / "second", [])
     before = table(explorer, [first, second])
     assert before == table(explorer, [first, second])
-    assert before[-1][-3:] == ["-"] * 3
+    assert before[-1][-4:] == ["-"] * 4
 
     write_run(tmp_path / "second", tracks={"one": {"a": 1.5}})
     second.xp.history = [make_epoch(1, {"late": 1.0}, best=1.0)]
     header, _, line = table(explorer, [first, second])[-3:]
     assert "late" in header
-    assert line[-3:] == ["+0.50", "-", "1"]
+    assert " ".join(line).endswith(" +0.50 - 1 of 1 too few songs")
 
     # the first run is tested anew: the reference is read again
     write_run(tmp_path / "first", tracks={"one": {"a": 1.25}})
     second.xp.history = []
     header, _, line = table(explorer, [first, second])[-3:]
     assert "late" not in header
-    assert line[-3:] == ["+0.25", "-", "1"]
+    assert " ".join(line).endswith(" +0.25 - 1 of 1 too few songs")
 
 
 def test_a_filter_does_not_change_what_runs_are_compared_with(tmp_path, explorer, write_run):
@@ -113,8 +126,9 @@ def test_a_filter_does_not_change_what_runs_are_compared_with(tmp_path, explorer
     ]
     herd = SimpleNamespace(sheeps={sheep.xp.sig: sheep for sheep in sheeps})
     explorer.collect(SimpleNamespace(_herd=herd))
-    lines = [line[-3] for line in table(explorer, sheeps[1:])[-2:]]
-    assert lines == ["+1.00", "+3.00"]
+    second, third = (" ".join(line) for line in table(explorer, sheeps[1:])[-2:])
+    assert second.endswith(" +1.00 - 1 of 1 too few songs")
+    assert third.endswith(" +3.00 - 1 of 1 too few songs")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +144,7 @@ def test_a_filter_does_not_change_what_runs_are_compared_with(tmp_path, explorer
 def test_half_a_run_has_dashes(tmp_path, explorer, history):
     line = table(explorer, [make_sheep(tmp_path / "run", history)])[-1]
     assert line[4] == "1/2"
-    assert line[-3:] == ["-"] * 3
+    assert line[-4:] == ["-"] * 4
 
 
 def test_a_history_alone_makes_a_line(explorer, make_epoch):

@@ -1,13 +1,12 @@
 """A batch to compare losses on, and a second implementation of the STFT."""
 
-import sys
-import types
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchaudio_stub import torchaudio_stub
 
 from mss.core.types import Estimate, Target
 
@@ -32,17 +31,11 @@ def make_example() -> MakeExample:
     return make
 
 
-@pytest.fixture
-def torchaudio_stub() -> Iterator[None]:
-    """What torch-log-wmse imports of torchaudio and never calls at its own 44.1 kHz."""
-    stub, transforms = types.ModuleType("torchaudio"), types.ModuleType("torchaudio.transforms")
-    transforms.Resample = None  # type: ignore[attr-defined]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torchaudio", stub)
-        patch.setitem(sys.modules, "torchaudio.transforms", transforms)
+@pytest.fixture(name="torchaudio_stub")
+def fixture_torchaudio_stub() -> Iterator[None]:
+    """See torchaudio_stub."""
+    with torchaudio_stub():
         yield
-    for name in [name for name in sys.modules if name.startswith("torch_log_wmse")]:
-        del sys.modules[name]  # it has seen the stub
 
 
 @pytest.fixture(scope="session")

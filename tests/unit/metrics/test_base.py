@@ -12,20 +12,24 @@ from mss.core.errors import ConfigError
 from mss.metrics.base import SingleMetric, defined_frames, make_metrics, median_of_frames
 
 
-def test_every_metric_has_measures_of_its_own() -> None:
-    metrics = make_metrics({name: {} for name in registry.names("metric", plugins=False)})
-    measures = [measure for metric in metrics for measure in metric.measures]
-    names = [measure.name for measure in measures]
-    assert len(set(names)) == len(names)
-    assert {"nsdr", "si_sdr", "museval_sdr"} <= set(names)
-    for measure in measures:
-        assert measure.unit == "dB"
-        assert measure.higher_is_better is True
-        assert measure.definition
-        assert measure.citation
-    over_tracks = {measure.name: measure.over_tracks for measure in measures}
-    assert over_tracks["nsdr"] == "mean"
-    assert over_tracks["museval_sdr"] == "median"
+@pytest.mark.usefixtures("torchaudio_stub")  # log_wmse wants its package at once
+def test_every_metric_says_what_its_scores_are() -> None:
+    measures = {}
+    for kind in registry.names("metric", plugins=False):
+        for measure in make_metrics({kind: {}})[0].measures:
+            # a column has one definition, whichever metric fills it
+            assert measures.setdefault(measure.name, measure) == measure
+            assert measure.unit
+            assert measure.definition
+            assert measure.citation
+    assert {"nsdr", "si_sdr", "csdr", "isr", "sir", "sar", "museval_sdr"} <= set(measures)
+    assert measures["nsdr"].over_tracks == "mean"
+    assert measures["csdr"].over_tracks == measures["museval_sdr"].over_tracks == "median"
+
+
+def test_two_metrics_of_one_score_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"bsseval: test\.metrics\.csdr gives csdr as well"):
+        make_metrics({"csdr": {}, "bsseval": {}})
 
 
 def test_keys_reach_the_metric_and_its_definition() -> None:

@@ -24,7 +24,7 @@ def example(frames: float = 3.4) -> tuple[Tensor, Tensor]:
 
 def test_sdr_of_a_frame_is_its_energy_ratio() -> None:
     reference, estimate = example()
-    frames = Museval().frames(reference, estimate, RATE)
+    frames = Museval().frames(reference, estimate, RATE).values
     assert tuple(frames) == MEASURES
     sdr = frames["museval_sdr"]
     assert sdr.shape == (2, 3)  # what is left after the last whole second is not seen
@@ -40,7 +40,7 @@ def test_a_silent_stem_leaves_out_the_frame_for_all() -> None:
     reference[1, :, RATE : 2 * RATE] = 0
     estimate[0, :, : RATE // 2] = 0  # half a frame is not silent
     metric = Museval()
-    frames = metric.frames(reference, estimate, RATE)
+    frames = metric.frames(reference, estimate, RATE).values
     for values in frames.values():
         assert values.isnan().tolist() == [[False, True, False]] * 2
     sdr = metric.score(reference, estimate, RATE)["museval_sdr"]
@@ -51,7 +51,7 @@ def test_a_silent_stem_leaves_out_the_frame_for_all() -> None:
 def test_a_stem_that_is_silent_throughout_leaves_no_score(which: str) -> None:
     reference, estimate = example()
     (reference if which == "reference" else estimate)[1] = 0
-    frames = Museval().frames(reference, estimate, RATE)
+    frames = Museval().frames(reference, estimate, RATE).values
     assert all(values.shape == (2, 3) and values.isnan().all() for values in frames.values())
     scores = Museval().score(reference, estimate, RATE)
     assert all(values.isnan().all() for values in scores.values())
@@ -60,13 +60,12 @@ def test_a_stem_that_is_silent_throughout_leaves_no_score(which: str) -> None:
 def test_frames_overlap_as_told() -> None:
     reference, estimate = example()
     config = MusevalConfig(window=Fraction(2), hop=Fraction(1, 2))
-    assert Museval(config).frames(reference, estimate, RATE)["museval_sdr"].shape == (2, 3)
+    assert Museval(config).frames(reference, estimate, RATE).values["museval_sdr"].shape == (2, 3)
     short = slice(0, RATE // 2)
-    assert Museval().frames(reference[..., short], estimate[..., short], RATE)[
-        "museval_sdr"
-    ].shape == (2, 1)
+    frames = Museval().frames(reference[..., short], estimate[..., short], RATE)
+    assert frames.values["museval_sdr"].shape == (2, 1)
     silent = torch.zeros_like(reference)
-    assert Museval(config).frames(silent, estimate, RATE)["museval_sdr"].shape == (2, 3)
+    assert Museval(config).frames(silent, estimate, RATE).values["museval_sdr"].shape == (2, 3)
 
 
 def test_it_brings_no_data_set_package_in(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +80,6 @@ def test_without_museval_the_message_tells_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(museval_backend.importlib.util, "find_spec", lambda name: None)
-    museval_backend._museval_metrics.cache_clear()
+    museval_backend.load_museval_metrics.cache_clear()
     with pytest.raises(ConfigError, match=r"pip install 'stemgrid\[train\]'"):
         Museval().frames(*example(1), RATE)

@@ -54,6 +54,19 @@ def test_a_side_that_ends_is_told():
         bench.measure(pair, OPTIONS, rounds=1)
 
 
+def test_a_slow_peer_takes_one_turn_that_pairs_share():
+    peer = Sleeper(300, 0.25)
+    pairs = [Pair(name, "songs", Sleeper(5, 1.0), peer, "peer", peer_once=True) for name in "ab"]
+    first, second = (bench.measure(pair, OPTIONS, rounds=3) for pair in pairs)
+    assert first.peer_per_second == second.peer_per_second <= 0.25 / 0.3
+    assert first.rounds == 3
+    assert first.ratio > 10
+    assert " s a song (peer)" in bench.table([first])
+
+
 def test_an_unknown_pair_is_an_error(capsys):
     assert bench.main(["steps"]) == 1
-    assert "bench: steps: no such pair; known: step, loader-0, loader-2" in capsys.readouterr().err
+    assert (
+        "bench: steps: no such pair; known: step, loader-0, loader-2, bsseval"
+        in capsys.readouterr().err
+    )

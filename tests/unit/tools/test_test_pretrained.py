@@ -87,6 +87,10 @@ def command(repo: Path, songs: Path, name: str, *more: str) -> Sequence[str]:
     return ["--repo", str(repo), "-n", name, "-o", out, *data, "misc.device=cpu", *more]
 
 
+def results_of(repo: Path, system: str, metrics: str = "nsdr") -> Path:
+    return repo.parent / "results" / system / "folder-test" / metrics
+
+
 def full_name(repo: Path, signature: str) -> str:
     return next(repo.glob(f"gains-{signature}-*.safetensors")).stem
 
@@ -117,7 +121,7 @@ def test_scores_of_a_model_with_fewer_sources_than_stems(
 ) -> None:
     assert main(command(repo, songs, "aaaa")) == 0
     name = full_name(repo, "aaaa1111")
-    folder = repo.parent / "results" / name / "folder"
+    folder = results_of(repo, name)
     summary = json.loads((folder / "summary.json").read_text())
     loud = expected_scores(songs, "loud", {"vocals": 0.5, "bass": 0.25})
     quiet = expected_scores(songs, "quiet", {"vocals": 0.5})
@@ -159,7 +163,7 @@ def test_sources_that_are_sums_of_stems(
 
     mapped = ["+targets.vocals=[vocals]", "+targets.accompaniment=[drums,bass]"]
     assert main(command(repo, songs, "bbbb2222", *mapped)) == 0
-    results = repo.parent / "results" / full_name(repo, "bbbb2222") / "folder"
+    results = results_of(repo, full_name(repo, "bbbb2222"))
     row = json.loads((results / "tracks" / "loud.json").read_text())["scores"]["nsdr"]
     waves = read_song(songs, "loud")
     mixture = torch.stack(list(waves.values())).sum(dim=0)
@@ -173,7 +177,7 @@ def test_a_bag_is_scored_as_one(repo: Path, songs: Path) -> None:
     recipe = {"members": members, "weights": {"vocals": [1, 1], "bass": [1, 0]}}
     (repo / "both.yaml").write_text(yaml.safe_dump(recipe))
     assert main(command(repo, songs, "both")) == 0
-    track = repo.parent / "results" / "both" / "folder" / "tracks" / "loud.json"
+    track = results_of(repo, "both") / "tracks" / "loud.json"
     row = json.loads(track.read_text())["scores"]["nsdr"]
     # vocals: the mean of 0.5 and 0.75; bass: the first model's alone
     expected = expected_scores(songs, "loud", {"vocals": 0.625, "bass": 0.25})
@@ -181,22 +185,99 @@ def test_a_bag_is_scored_as_one(repo: Path, songs: Path) -> None:
     assert main([*command(repo, songs, "both"), "--record"]) == 1
 
 
-def test_museval_beside_nsdr(repo: Path, songs: Path) -> None:
-    assert main(command(repo, songs, "aaaa", "test=museval")) == 0
-    folder = repo.parent / "results" / full_name(repo, "aaaa1111") / "folder"
+@pytest.mark.parametrize(
+    ("choice", "kind", "names"),
+    [
+        ("museval", "bsseval", ("csdr", "isr", "sir", "sar")),
+        (
+            "museval_reference",
+            "museval",
+            tuple(f"museval_{n}" for n in ("sdr", "isr", "sir", "sar")),
+        ),
+        ("csdr", "csdr", ("csdr",)),
+    ],
+)
+def test_framewise_scores_beside_nsdr(
+    repo: Path, songs: Path, choice: str, kind: str, names: tuple[str, ...]
+) -> None:
+    assert main(command(repo, songs, "aaaa", f"test={choice}")) == 0
+    folder = results_of(repo, full_name(repo, "aaaa1111"), f"nsdr+{kind}")
     summary: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    assert list(summary["scores"]) == [
-        "nsdr",
-        *(f"museval_{name}" for name in ("sdr", "isr", "sir", "sar")),
-    ]
-    for row in summary["scores"]["museval_sdr"]["sources"].values():
+    assert list(summary["scores"]) == ["nsdr", *names]
+    for row in summary["scores"][names[0]]["sources"].values():
         assert row["tracks"] == 1  # the song with the silent bass has no frame of this protocol
         assert math.isfinite(row["score"])
     # frames of one second of white noise have nearly the whole song's ratio
     of_song = json.loads((folder / "tracks" / "loud.json").read_text())
-    assert of_song["frames"]["museval_sdr"] == {"used": 3, "total": 3}
+    assert of_song["frames"][names[0]] == {"used": 3, "total": 3}
     scores = of_song["scores"]
-    assert scores["museval_sdr"] == pytest.approx(scores["nsdr"], abs=0.3)
+    assert scores[names[0]] == pytest.approx(scores["nsdr"], abs=0.3)
+    in_musevals_layout = folder / "museval" / "test" / "loud.json"
+    assert in_musevals_layout.exists() == (len(names) == 4)
+
+
+def test_shifts_are_seeded(repo: Path, songs: Path) -> None:
+    def scores(out: str, *more: str) -> Any:
+        arguments = [*command(repo, songs, "aaaa", *more), "-o", str(repo.parent / out)]
+        assert main(arguments) == 0
+        return json.loads(next((repo.parent / out).rglob("summary.json")).read_text())
+
+    once, again = scores("a", "test.shifts=3"), scores("b", "test.shifts=3")
+    assert once == again
+    assert once["system"]["shifts"] == 3
+    # a gain does not care where a chunk begins: the silence before the song is taken off again
+    plain = scores("c")
+    score = plain["scores"]["nsdr"]["sources"]["vocals"]["score"]
+    shifted = once["scores"]["nsdr"]["sources"]["vocals"]["score"]
+    assert shifted == pytest.approx(score, abs=1e-4)
+
+
+def test_it_goes_on_with_the_next_song(
+    repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(repo, songs, "aaaa")) == 0
+    folder = results_of(repo, full_name(repo, "aaaa1111"))
+    before = (folder / "summary.json").read_bytes()
+    (folder / "tracks" / "quiet.json").unlink()
+    loud = folder / "tracks" / "loud.json"
+    kept = loud.stat().st_mtime_ns
+    assert main(command(repo, songs, "aaaa")) == 0
+    assert loud.stat().st_mtime_ns == kept
+    assert (folder / "summary.json").read_bytes() == before
+    capsys.readouterr()
+    assert main(command(repo, songs, "aaaa", "test.shifts=1")) == 1
+    assert "system.shifts was 0, is 1" in capsys.readouterr().err
+    assert main([*command(repo, songs, "aaaa", "test.shifts=1"), "--anew"]) == 0
+
+
+def test_stems_that_were_separated_elsewhere(
+    repo: Path, songs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same scores as those of the model whose stems they are."""
+    assert main(command(repo, songs, "aaaa")) == 0
+    name = full_name(repo, "aaaa1111")
+    gains = {"vocals": 0.5, "bass": 0.25}
+    for song in ("loud", "quiet"):
+        mixture = torch.stack(list(read_song(songs, song).values())).sum(dim=0)
+        for source, gain in gains.items():
+            path = tmp_path / "stems" / song / f"{source}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, (gain * mixture[0]).numpy(), RATE, subtype="FLOAT")
+    arguments = [*command(repo, songs, "aaaa")[4:], "--estimates", str(tmp_path / "stems")]
+    capsys.readouterr()
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("stems (separated elsewhere) on 2 songs of folder (test)")
+    ours = json.loads((results_of(repo, name) / "summary.json").read_text())
+    theirs = json.loads((results_of(repo, "stems") / "summary.json").read_text())
+    for source in gains:
+        score = ours["scores"]["nsdr"]["sources"][source]["score"]
+        assert theirs["scores"]["nsdr"]["sources"][source]["score"] == pytest.approx(
+            score, abs=1e-5
+        )
+    for option in (["-n", "aaaa"], ["--record"], ["--repo", str(repo)]):
+        assert main([*arguments, *option]) == 1
+        assert capsys.readouterr().err.startswith(f"test_pretrained: {option[0]}: speaks of a")
 
 
 def test_record_adds_the_scores_to_the_repo(repo: Path, songs: Path) -> None:

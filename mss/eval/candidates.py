@@ -1,0 +1,127 @@
+"""What is compared: configurations, each with the results folders of its seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mss.core.errors import ConfigError, nearest_name_hint
+from mss.eval.results import SUMMARY, StoredResults, read_results
+from mss.metrics.base import Measure
+
+Scores = Mapping[str, Mapping[str, float]]
+"""{song: {source: score}}, without those that are not defined."""
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What one results folder holds of one measure.
+
+    Attributes:
+        results: the folder's content.
+        measure: what the scores say.
+        scores: of each song and source.
+    """
+
+    results: StoredResults
+    measure: Measure
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One configuration: the results of each of its seeds.
+
+    Attributes:
+        name: of the configuration.
+        seeds: of each seed {protocol id: its scores}.
+    """
+
+    name: str
+    seeds: tuple[Mapping[str, ScoreTable], ...]
+
+    def ids(self, measure: str | None = None) -> list[str]:
+        """Return the protocols by which all seeds were scored."""
+        first, *others = self.seeds
+        return [
+            id
+            for id, table in first.items()
+            if measure in (None, table.measure.name) and all(id in other for other in others)
+        ]
+
+
+def read_candidate(argument: str, root: Path) -> Candidate:
+    """Read ``[NAME=]RESULTS[,RESULTS...]``: one configuration, one results folder a seed.
+
+    RESULTS is a results folder, the folder of a system, or the name of a system below `root`. Of a
+    system, everything that was scored is read. A NAME is needed only where two configurations
+    would have the same.
+
+    Raises:
+        ConfigError: there are no such results, or they are of several systems.
+        DataError: a file of them can't be read.
+    """
+    name, equals, listed = argument.partition("=")
+    if not equals or Path(argument).is_dir():
+        name, listed = "", argument
+    given = [listed] if Path(listed).is_dir() else listed.split(",")
+    if len(set(given)) < len(given):
+        raise ConfigError(f"{argument}: names the same results twice; seeds are different runs")
+    seeds = [_read_system(text.strip(), root) for text in given]
+    own = next(iter(seeds[0].values())).results
+    if not name:
+        name = own.system if len(seeds) == 1 else f"{own.system} and {len(seeds) - 1} more"
+    return Candidate(name if own.label is None else f"{name} ({own.label})", tuple(seeds))
+
+
+def _read_system(text: str, root: Path) -> dict[str, ScoreTable]:
+    """Return the scores of one system by protocol id."""
+    found: dict[str, ScoreTable] = {}
+    for folder in _results_folders(text, root):
+        results = read_results(folder)
+        for name, measure in results.measures.items():
+            table = ScoreTable(results, measure, _defined(results, name))
+            same = found.setdefault(results.ids[name], table)
+            if same.results.system != results.system:
+                raise ConfigError(
+                    f"{text}: holds the results of {same.results.system} and {results.system};"
+                    " give the folder of one"
+                )
+            if same.scores != table.scores:
+                raise ConfigError(
+                    f"{text}: {same.results.path} and {folder} hold other scores of the same"
+                    f" protocol {results.ids[name]}; give one of the two folders"
+                )
+    return found
+
+
+def _results_folders(text: str, root: Path) -> list[Path]:
+    """Return the results folders that `text` names: ROOT/SYSTEM/DATA/METRICS or one of these."""
+    places = [place for place in (Path(text), root / text) if text and place.is_dir()]
+    for place in places:
+        for depth in ("", "*/", "*/*/"):
+            found = sorted(path.parent for path in place.glob(f"{depth}{SUMMARY}"))
+            if found:
+                return found
+    if places:
+        raise ConfigError(
+            f"{places[0]}: holds no finished evaluation ({SUMMARY}); test_pretrained makes one"
+        )
+    known = [path.name for path in root.glob("*/") if path.is_dir()]
+    raise ConfigError(
+        f"{text or '(nothing)'}: is neither a results folder nor a system below {root}."
+        f"{nearest_name_hint(text, known)}"
+    )
+
+
+def _defined(results: StoredResults, measure: str) -> dict[str, dict[str, float]]:
+    return {
+        track: {
+            source: value
+            for source, value in scores.get(measure, {}).items()
+            if not math.isnan(value)
+        }
+        for track, scores in results.tracks.items()
+    }

@@ -1,0 +1,133 @@
+"""What the tools that evaluate share: data, metrics, ranks and a results folder."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mss import build, ranks
+from mss.core import distrib, registry
+from mss.eval.evaluate import EvaluationConfig
+from mss.eval.results import Protocol, ResultsFolder, System
+from mss.eval.runner import Fingerprint, evaluate_set
+from mss.eval.table import plural, render_summary
+from mss.metrics.base import make_metrics
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from mss.core.targets import TargetMap
+    from mss.eval.estimators import Estimator
+    from mss.eval.summary import Summary
+
+
+class Evaluation:
+    """A data set's split and what is measured on it.
+
+    Args:
+        overrides: of the configuration's groups `dset`, `targets`, `test` and `misc`.
+
+    Attributes:
+        test: keys of the group `test`.
+        metrics: what it names.
+        tracks: the songs.
+        targets: which of their stems sum to which source.
+        device: of this rank.
+
+    Raises:
+        ConfigError, DataError: what is asked for makes no sense or is not there.
+    """
+
+    def __init__(self, overrides: Sequence[str] = ()) -> None:
+        from dora.distrib import get_distrib_spec
+
+        cfg = build.compose_config(overrides)
+        build.prepare_process(cfg)
+        self.test: EvaluationConfig = registry.make_config(
+            EvaluationConfig, _plain(cfg.test), "test"
+        )
+        self.metrics = make_metrics(self.test.metrics)
+        self.device = build.choose_device(cfg.misc.device, get_distrib_spec().local_rank)
+        self.tracks = build.build_dataset(cfg).split(self.test.split)
+        self.targets = build.build_target_map(cfg, self.tracks.stems)
+        self._progress = bool(cfg.misc.progress)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and records."""
+        return distrib.is_main()
+
+    def run(
+        self,
+        system: System,
+        estimator: "Estimator",
+        targets: "TargetMap",
+        out: Path,
+        anew: bool = False,
+        fingerprint: Fingerprint | None = None,
+    ) -> "tuple[ResultsFolder, Summary]":
+        """Evaluate `estimator`; see mss.eval.runner.evaluate_set.
+
+        Args:
+            system: what it is.
+            estimator: gives each song's estimates of `targets.sources`.
+            targets: rows of the evaluation's targets.
+            out: folder of all results.
+            anew: score songs again that have a result.
+            fingerprint: of a song's estimates, where they are files.
+        """
+        protocol = Protocol(
+            dataset=self.tracks.name,
+            split=self.tracks.split,
+            fingerprint=self.tracks.fingerprint,
+            samplerate=self.tracks.samplerate,
+            channels=self.tracks.channels,
+            targets=targets,
+            measures=tuple(measure for metric in self.metrics for measure in metric.measures),
+        )
+        folder = ResultsFolder(out, system, protocol, self.metrics)
+        summary = evaluate_set(
+            estimator,
+            self.tracks.tracks,
+            targets,
+            self.metrics,
+            folder,
+            self.test.workers,
+            self._progress,
+            anew,
+            fingerprint,
+        )
+        return folder, summary
+
+    def table(self, folder: ResultsFolder, summary: "Summary") -> str:
+        """Return the scores as text, and where they lie."""
+        system, tracks = folder.system, self.tracks
+        label = f" ({system.label})" if system.label else ""
+        head = (
+            f"{system.name}{label} on {plural(len(tracks.tracks), 'song')} of {tracks.name}"
+            f" ({tracks.split})"
+        )
+        return f"{head}\n\n{render_summary(summary, folder.protocol)}\n\nResults: {folder.path}"
+
+
+@contextmanager
+def shared_evaluation(overrides: Sequence[str] = ()) -> Iterator[Evaluation]:
+    """Give the evaluation that this process and its other ranks, if there are any, share.
+
+    Raises:
+        PeerError: another rank ended or can't be reached.
+    """
+    evaluation = Evaluation(overrides)
+    with ranks.lost_peers():
+        # gloo on any device: ranks tell each other no more than that they are done
+        ranks.join(build.choose_device("cpu"), evaluation.tracks.fingerprint)
+        yield evaluation
+        ranks.leave()
+
+
+def _plain(group: "DictConfig") -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(group, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
