@@ -1,6 +1,7 @@
 """Import a public checkpoint: ``python -m tools.import_checkpoint SOURCE [-o release_models]``."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (StemgridError, OSError) as error:  # a full disk or a read-only folder, too
         print(f"import_checkpoint: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("import_checkpoint: interrupted; the same command starts again", file=sys.stderr)
+        return 130  # as a shell reports Ctrl-C
     for path in (*result.paths, *([result.bag] if result.bag is not None else [])):
         print(path)
-    print(f"separate with it: stemgrid separate --repo {args.out} -n {result.name} song.wav")
+    command = ["stemgrid", "separate", "--repo", str(args.out), "-n", result.name, "song.wav"]
+    print(f"separate with it: {shlex.join(command)}")
     return 0
 
 

@@ -11,9 +11,10 @@ import dataclasses
 import functools
 import importlib
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter, ValidationError
 
 from mss.core.errors import ConfigError, nearest_name_hint
@@ -96,18 +97,23 @@ def names(kind: str, plugins: bool = True) -> tuple[str, ...]:
     return tuple(known)
 
 
-def resolve(kind: str, name: str, plugins: bool = True) -> Any:
+def resolve(kind: str, name: Any, plugins: bool = True, where: str | None = None) -> Any:
     """Return the class registered as `name`.
 
     Args:
         kind: "model", "loss", ... (a key of BUILTIN).
-        name: matched by equality.
+        name: matched by equality, as a yaml gives it.
         plugins: look at installed packages' entry points too. Off for a released file, unless
             its user says so.
+        where: the key that holds the name, for messages (default: `kind`).
 
     Raises:
-        ConfigError: no such name; the nearest one is told.
+        ConfigError: no such name (the nearest one is told), or a plug-in that cannot be loaded.
     """
+    where = where or kind
+    if not isinstance(name, str):
+        hint = nearest_name_hint(str(name), names(kind, plugins))
+        raise ConfigError(f"{where}: {name!r} is not the name of a {kind}.{hint}")
     target = BUILTIN[kind].get(name)
     if target is not None:
         module, _, attribute = target.partition(":")
@@ -115,9 +121,24 @@ def resolve(kind: str, name: str, plugins: bool = True) -> Any:
     if plugins:
         for entry in entry_points(group=f"stemgrid.{kind}"):
             if entry.name == name:
-                return entry.load()
+                return _load_plugin(entry, where)
     hint = nearest_name_hint(name, names(kind, plugins))
-    raise ConfigError(f"{kind}: there is no {kind} named {name!r}.{hint}")
+    raise ConfigError(f"{where}: there is no {kind} named {name!r}.{hint}")
+
+
+def _load_plugin(entry: EntryPoint, where: str) -> Any:
+    """Return the class that another package's entry point names."""
+    package = entry.dist.name if entry.dist else "an unknown package"
+    plugin = f"{where}: the plug-in {entry.name} = {entry.value} of {package}"
+    try:
+        found = entry.load()
+    except Exception as error:  # a foreign module may raise whatever it likes while it is imported
+        raise ConfigError(
+            f"{plugin} cannot be loaded ({type(error).__name__}: {error}); mend or uninstall it"
+        ) from error
+    if not dataclasses.is_dataclass(getattr(found, "Config", None)):
+        raise ConfigError(f"{plugin} has no dataclass `Config`; mend or uninstall it")
+    return found
 
 
 @functools.cache
@@ -168,10 +189,24 @@ def dump_config(config: Any) -> dict[str, Any]:
 def build(
     kind: str, values: Mapping[str, Any], *args: Any, where: str | None = None, **kwargs: Any
 ) -> Any:
-    """Return ``Class(config, *args, **kwargs)`` for ``{"name": ..., **config values}``."""
+    """Return ``Class(config, *args, **kwargs)`` for ``{"name": ..., **config values}``.
+
+    Raises:
+        ConfigError: a name, key or value that is wrong, also one that only the class stumbles over.
+    """
     where = where or kind
     if "name" not in values:
         raise ConfigError(f"{where}.name: this key is needed. Known: {', '.join(names(kind))}")
     rest = {key: value for key, value in values.items() if key != "name"}
-    found = resolve(kind, values["name"])
-    return found(make_config(found.Config, rest, where), *args, **kwargs)
+    name = values["name"]
+    found = resolve(kind, name, where=f"{where}.name")
+    config = make_config(found.Config, rest, where)
+    try:
+        return found(config, *args, **kwargs)
+    except torch.OutOfMemoryError:
+        raise  # a RuntimeError, but the machine's fault
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise ConfigError(
+            f"{where}: these values do not build the {kind} {name!r}"
+            f" ({type(error).__name__}: {error})"
+        ) from error

@@ -68,7 +68,7 @@ class MRSTFTLoss(SourceLoss):
                 "one of each for every resolution"
             )
         self.stfts = [
-            make_stft(nfft, nhop, where)
+            make_stft(nfft, nhop, where, ("nffts", "nhops"))
             for nfft, nhop in zip(config.nffts, config.nhops, strict=True)
         ]
         weights = {

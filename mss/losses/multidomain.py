@@ -7,7 +7,7 @@ sdx23-aimless (Sound Demixing Challenge 2023) as the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Literal
@@ -18,9 +18,12 @@ from torch import Tensor
 
 from mss.core.types import Estimate, Target
 from mss.losses.base import Errors, LossConfig, SourceLoss, check_not_negative
-from mss.losses.spectral import make_stft, spectrograms
+from mss.losses.spectral import frame_blocks, make_stft, spectrograms
 
 _EPS = 1e-10
+# Frames whose spectra of all sources are there at once: 24 s of the default hop at 44.1 kHz, so a
+# training crop goes in one piece and a whole song takes little memory.
+_BLOCK_FRAMES = 1024
 
 
 def weighted_sdr(estimate: Tensor, reference: Tensor, mix: Tensor) -> Tensor:
@@ -116,19 +119,38 @@ class MultiDomainLoss(SourceLoss):
         The error of a sum is the sum of the errors d_s, and its square one of their products:
         |sum_s d_s|^2 = sum_st <d_s, d_t>. So the K sums themselves are never made.
         """
-        differences = []
-        for ours, reference in spectrograms(estimate, target, self.stft):
-            if self.config.domain == "magnitude":
-                difference = ours.abs() - reference.abs()
-            else:
-                difference = torch.view_as_real(ours - reference)
-            differences.append(difference.flatten(1))
-        stacked = torch.stack(differences, dim=1)  # [B, S, C F N (2)]
-        # the mean is over complex numbers, of two squares each
-        count = stacked.shape[-1] // (1 if self.config.domain == "magnitude" else 2)
-        products = einsum(stacked, stacked, "b s m, b t m -> b s t")
+        by_block, count = [], 0
+        for block in self._differences(estimate, target):
+            by_block.append(einsum(block, block, "b s m, b t m -> b s t"))
+            count += block.shape[-1]
+        if self.config.domain == "complex":
+            count //= 2  # the mean is over complex numbers, of two squares each
+        products = torch.stack(by_block).sum(dim=0)
         squares = einsum(members, products, members, "k s, b s t, k t -> b k")
         return squares.clamp_min(0) / count  # rounding may make a zero negative
+
+    def _differences(self, estimate: Estimate, target: Target) -> Iterator[Tensor]:
+        """Yield the errors of the sources' spectra as real numbers [B, S, M], by blocks of frames.
+
+        A model's own spectra, which are there already, are one block.
+        """
+        blocks: Iterable[tuple[slice, slice]] = [(slice(None), slice(None))]
+        if estimate.spec is None:
+            blocks = frame_blocks(self.stft, estimate.wave.shape[-1], _BLOCK_FRAMES)
+        for samples, kept in blocks:
+            ours = Estimate(estimate.wave[..., samples], estimate.spec, estimate.stft)
+            references = Target(target.sources[..., samples], target.weight)
+            by_source = [
+                self._difference(own[..., kept], reference[..., kept])
+                for own, reference in spectrograms(ours, references, self.stft)
+            ]
+            yield torch.stack(by_source, dim=1)
+
+    def _difference(self, ours: Tensor, reference: Tensor) -> Tensor:
+        """Return the error of spectra [B, C, F, N] as real numbers [B, C F N (2)]."""
+        if self.config.domain == "magnitude":
+            return (ours.abs() - reference.abs()).flatten(1)
+        return torch.view_as_real(ours - reference).flatten(1)
 
     def _wave_errors(self, estimate: Estimate, target: Target, members: Tensor) -> Tensor:
         """Return 1 + the weighted SDR [B, K] of each group's sum of waves: 0 is perfect."""

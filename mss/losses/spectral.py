@@ -97,21 +97,50 @@ def spectrograms(estimate: Estimate, target: Target, stft: Stft) -> Iterator[tup
             yield transform(estimate.wave[:, source].float()), reference
 
 
+def frame_blocks(stft: Stft, length: int, frames: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where to cut a wave so that its spectrogram comes `frames` frames at a time.
+
+    For each pair, ``stft(wave[..., samples])[..., kept]`` are the next frames of ``stft(wave)``:
+    what is cut out begins with enough frames more to keep the padding of the cut out of them.
+
+    Args:
+        stft: a centred one.
+        length: of the wave, samples.
+        frames: of a block, 2 or more.
+
+    Yields:
+        samples, kept.
+    """
+    total, half = stft.frames(length), stft.n_fft // 2
+    margin = half // stft.hop + 1
+    for first in range(0, total, frames):
+        last = min(first + frames, total)
+        start = max(0, first - margin)
+        stop = min(length, (last - 1) * stft.hop + half)  # where the last frame ends
+        yield slice(start * stft.hop, stop), slice(first - start, last - start)
+
+
 def power(spectrum: Tensor) -> Tensor:
     """Return |z|^2 of complex numbers, of any shape; its gradient is finite at 0."""
     return spectrum.real.square() + spectrum.imag.square()
 
 
-def make_stft(nfft: int, nhop: int, where: str) -> Stft:
+def make_stft(nfft: int, nhop: int, where: str, keys: tuple[str, str] = ("nfft", "nhop")) -> Stft:
     """Return a centred STFT with a Hann window.
+
+    Args:
+        nfft, nhop: window and hop, samples.
+        where: what the keys of both, `keys`, belong to, for messages.
 
     Raises:
         ConfigError: its frames would not overlap.
     """
+    nfft_key, nhop_key = keys
     if nfft < 2 or nfft % 2:
-        raise ConfigError(f"{where}.nfft: {nfft} is not an even number of samples")
+        raise ConfigError(f"{where}.{nfft_key}: {nfft} is not an even number of samples")
     if not 1 <= nhop <= nfft // 2:
         raise ConfigError(
-            f"{where}.nhop: {nhop} samples; give at least 1 and at most half of nfft = {nfft}"
+            f"{where}.{nhop_key}: {nhop} samples; give at least 1 and at most half of"
+            f" {nfft_key} = {nfft}"
         )
     return Stft(nfft, nhop)

@@ -155,4 +155,11 @@ def _save(figure: Figure, path: Path) -> None:
         ".pdf": {"CreationDate": None},
     }.get(path.suffix, {})
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=_DPI, metadata=metadata)
+        # "tight": a long title widens the picture instead of being cut off
+        figure.savefig(
+            temporary,
+            format=path.suffix[1:],
+            dpi=_DPI,
+            metadata=metadata,
+            bbox_inches="tight",
+        )

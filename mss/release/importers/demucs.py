@@ -101,6 +101,8 @@ def seconds(value: Any, where: str) -> Fraction:
     try:
         if isinstance(value, Mapping):
             return Fraction(value["numerator"], value["denominator"])
+        if isinstance(value, str) and "e" in value.lower():
+            raise ValueError("an exponent")  # "1e999999999" takes hours
         return Fraction(str(value))
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ConfigError(f"{where}: {value!r} is not a number of seconds") from error

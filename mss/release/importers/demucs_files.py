@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +30,8 @@ CLASSES = (
 
 ALLOWED = (*(foreign_class(path) for path in CLASSES), FRACTION)
 
+_LONGEST = 3600  # s, of a bag's chunk
+_HEAVIEST = 1_000_000  # weight in a bag
 _PARTS = ("klass", "args", "kwargs", "state")
 
 
@@ -45,7 +46,7 @@ def demucs_model(path: Path, content: Mapping[str, Any]) -> Foreign:
     The weights lie in half precision there; their values are kept.
 
     Raises:
-        DataError: a wrong checksum, a missing key, quantised weights or another class.
+        DataError: a wrong checksum, a missing or damaged key, quantised weights or another class.
     """
     hashed = verified(path)
     if missing := [key for key in _PARTS if key not in content]:
@@ -59,7 +60,7 @@ def demucs_model(path: Path, content: Mapping[str, Any]) -> Foreign:
         path=path,
         format="demucs .th",
         translator=f"demucs/{klass.__name__}",
-        options={"args": list(content["args"]), "kwargs": dict(content["kwargs"])},
+        options=_options(content["args"], content["kwargs"], path),
         state=require_state(content["state"], path),
         signature=_signature(hashed.stem, hashed.sha256),
         files={path.name: hashed.sha256},
@@ -82,11 +83,21 @@ def demucs_safetensors(path: Path, metadata: Mapping[str, str]) -> Foreign:
         path=path,
         format="demucs safetensors",
         translator=f"demucs/{metadata['klass'].rpartition('.')[2]}",
-        options={"args": _json(metadata, "args", path), "kwargs": _json(metadata, "kwargs", path)},
+        options=_options(_json(metadata, "args", path), _json(metadata, "kwargs", path), path),
         state=require_state(state, path),
         signature=_signature(hashed.stem, hashed.sha256),
         files={path.name: hashed.sha256},
     )
+
+
+def _options(args: Any, kwargs: Any, path: Path) -> dict[str, Any]:
+    """Return the arguments of the network as a translator takes them."""
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping):
+        raise DataError(
+            f"{path}: args and kwargs: demucs writes a list and a mapping, here they are a "
+            f"{type(args).__name__} and a {type(kwargs).__name__}; fetch the file again"
+        )
+    return {"args": list(args), "kwargs": dict(kwargs)}
 
 
 def _signature(stem: str, sha256: str) -> str:
@@ -143,8 +154,11 @@ def demucs_bag(path: Path) -> ForeignBag:
             hint = nearest_name_hint(str(key), ("models", "weights", "segment"))
             raise DataError(f"{path}: {key}: a bag has no such key.{hint}")
     segment = plain.get("segment")
-    if segment is not None and not (isinstance(segment, int | float) and segment > 0):
-        raise DataError(f"{path}: segment: {segment!r} is no number of seconds; fetch it again")
+    if segment is not None and not _number_up_to(_LONGEST, segment):
+        raise DataError(
+            f"{path}: segment: {segment!r} is no number of seconds (above 0, at most {_LONGEST}); "
+            "fetch it again"
+        )
     return make_bag(
         path,
         path.stem,
@@ -214,14 +228,15 @@ def _weights(rows: Any, count: int, path: Path) -> tuple[tuple[float, ...], ...]
         isinstance(rows, list)
         and len(rows) == count
         and all(isinstance(row, list) and len(row) == len(rows[0]) for row in rows)
-        and all(
-            isinstance(value, int | float) and math.isfinite(value) and value >= 0
-            for row in rows
-            for value in row
-        )
+        and all(value == 0 or _number_up_to(_HEAVIEST, value) for row in rows for value in row)
     ):
         raise DataError(
             f"{path}: weights: {count} rows (one a model) of equally many numbers >= 0 (one a "
-            "source) are needed; fetch the file again"
+            f"source, at most {_HEAVIEST}) are needed; fetch the file again"
         )
     return tuple(tuple(float(value) for value in row) for row in rows)
+
+
+def _number_up_to(highest: int, value: Any) -> bool:
+    """Tell a number in (0, highest]: neither true nor NaN nor infinite."""
+    return type(value) in (int, float) and 0 < value <= highest

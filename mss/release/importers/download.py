@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -26,15 +27,17 @@ def fetch(file: KnownFile, folder: Path) -> Path:
     """Return a public file in `folder`, downloaded unless it lies there already.
 
     Raises:
-        DownloadError: no network, or the server does not give it.
+        DownloadError: no network, or the server gives something else.
         DataError: its content is not what its publisher's checksum says.
     """
     target = folder / file.name
-    if target.is_file():
+    if target.is_file() and (file.sha256 is not None or not _is_web_page(target)):
         check(target, file)
         return target
     with atomic_path(target) as temporary:
         _stream(file, temporary)
+        if _is_web_page(temporary):
+            raise DownloadError("a web page came instead of the file; is there a log-in before it?")
         check(temporary, file)
     return target
 
@@ -60,21 +63,38 @@ def _stream(file: KnownFile, path: Path) -> None:
     """Write what a url gives to `path`, with a progress bar on a terminal."""
     agent = {"User-Agent": f"stemgrid/{mss.__version__}"}
     request = urllib.request.Request(file.url, headers=agent)
+    with _network():
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
+    stated = response.headers.get("Content-Length")
+    total = int(stated) if stated is not None and stated.isdecimal() else None
+    with (
+        response,
+        open(path, "wb") as handle,
+        tqdm(total=total, unit="B", unit_scale=True, desc=file.name[:40], disable=None) as bar,
+    ):
+        while block := _read(response):
+            handle.write(block)
+            bar.update(len(block))
+        if total is not None and handle.tell() != total:
+            raise DownloadError(f"only {handle.tell()} of {total} bytes came")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    with _network():
+        return response.read(_BLOCK)
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[None]:
+    """Tell the network's errors (URLError and ssl.SSLError are OSErrors) from a full disk's."""
     try:
-        with (
-            urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response,
-            open(path, "wb") as handle,
-        ):
-            stated = response.headers.get("Content-Length")
-            total = int(stated) if stated is not None and stated.isdecimal() else None
-            with tqdm(
-                total=total, unit="B", unit_scale=True, desc=file.name[:40], disable=None
-            ) as bar:
-                while block := response.read(_BLOCK):
-                    handle.write(block)
-                    bar.update(len(block))
-                if total is not None and handle.tell() != total:
-                    raise DownloadError(f"only {handle.tell()} of {total} bytes came")
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as e:
-        reason = getattr(e, "reason", None) or e
-        raise DownloadError(str(reason) or type(e).__name__) from e
+        yield
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DownloadError(str(reason) or type(error).__name__) from error
+
+
+def _is_web_page(path: Path) -> bool:
+    """Tell HTML by its start, which no weights and no yaml of a model have."""
+    with open(path, "rb") as handle:
+        return handle.read(256).lstrip().startswith(b"<")

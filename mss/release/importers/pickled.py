@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ Allowed = tuple[Callable[..., Any], str]
 """(our stand-in, the full name by which a file asks for it)"""
 
 _NAMED = re.compile(r"GLOBAL `?([A-Za-z_][\w.]*)")
+_REASON = re.compile(r"WeightsUnpickler error:\s*(.+)")
 _FETCH_AGAIN = "fetch the file again"
 
 
@@ -34,6 +35,38 @@ class ForeignClass:
 def foreign_class(path: str) -> Allowed:
     """Return a stand-in for the class ``package.module.Name``."""
     return type(path.rpartition(".")[2], (ForeignClass,), {"path": path}), path
+
+
+class Ignored:
+    """Stands in for a value that only tells of the training: it forgets all that it is given."""
+
+    def __new__(cls, *args: object) -> Ignored:
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None:
+        """Take what the real class is given."""
+
+    def __setstate__(self, state: object) -> None:
+        """Take what the real class would become."""
+
+
+def _ignored(path: str) -> Allowed:
+    return type(path.rpartition(".")[2], (Ignored,), {}), path
+
+
+BOOKKEEPING: tuple[Allowed, ...] = tuple(
+    _ignored(path)
+    for path in (
+        "argparse.Namespace",
+        *(f"pathlib.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath")),
+        *(f"pathlib._local.{name}" for name in ("PosixPath", "WindowsPath", "PurePosixPath")),
+        *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core")
+          for name in ("scalar", "_reconstruct")),
+        "numpy.dtype",
+        "numpy.ndarray",
+    )
+)  # fmt: skip
+"""What training programs keep beside the weights: arguments, paths, scores, random states."""
 
 
 def _fraction(numerator: str | int, denominator: int = 1) -> Fraction:
@@ -73,21 +106,24 @@ NUMPY: tuple[Allowed, ...] = (
 """What arrays of numbers need, and nothing else of numpy."""
 
 
-def read_pickled(path: Path, allowed: Iterable[Allowed] = ()) -> Any:
+def read_pickled(
+    path: Path | str, allowed: Iterable[Allowed] = (), content: IO[bytes] | None = None
+) -> Any:
     """Return the content of a file that torch.save wrote.
 
     Args:
         path: the file.
         allowed: stand-ins for what it may name besides tensors and plain values.
+        content: of a file within another one, which `path` names in messages.
 
     Raises:
         DataError: damaged, not such a file, or naming anything else; nothing was run then.
     """
-    if not path.is_file():
+    if content is None and not Path(path).is_file():
         raise DataError(f"{path}: there is no such file; check the name")
     try:
         with torch.serialization.safe_globals([*allowed]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(content or path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error}") from error
     except Exception as error:  # a hostile or damaged pickle may end in any of them
@@ -108,12 +144,13 @@ def _diagnosis(message: str) -> str:
         )
     if "TorchScript" in message:
         return "a TorchScript program, not weights; bring the checkpoint that it was made from"
-    return (
-        f"damaged, truncated or not a file of torch.save ({message.splitlines()[0][:80]!r}); "
-        f"{_FETCH_AGAIN}"
-        if message
-        else f"damaged, truncated or not a file of torch.save; {_FETCH_AGAIN}"
-    )
+    # torch's own first lines advise to load it without its checks, which would run what it holds
+    inner = _REASON.search(message)
+    reason = (inner.group(1) if inner is not None else message).strip().partition("\n")[0]
+    if reason.startswith("Unsupported operand"):
+        reason = "its bytes are no pickle of the kind that torch.save writes by default"
+    shown = f" ({reason[:80]})" if reason else ""
+    return f"damaged, truncated or not a file of torch.save{shown}; {_FETCH_AGAIN}"
 
 
 QUANTISED = (
@@ -122,24 +159,39 @@ QUANTISED = (
 )
 
 
-def require_state(content: Any, path: Path) -> dict[str, Tensor]:
+def require_state(content: Any, path: Path | str) -> dict[str, Tensor]:
     """Return a state dict with floating-point values as float32.
 
     Raises:
-        DataError: anything but tensors by name.
+        DataError: anything but plain tensors by name, all of whose values lie in the file.
     """
     if not isinstance(content, Mapping) or not content:
         raise DataError(f"{path}: holds no weights by name; bring the file with the state dict")
-    if content.get("__quantized"):
+    if "__quantized" in content:
         raise DataError(f"{path}: {QUANTISED}")
     state = {}
     for name, value in content.items():
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
             value = torch.from_numpy(value.copy())
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise DataError(
                 f"{path}: {str(name)[:80]!r} is a {type(value).__name__}, not a weight; bring the "
                 "file with the state dict alone"
             )
+        if not _lies_there(value):
+            raise DataError(
+                f"{path}: {name[:80]!r} is no plain tensor whose values all lie in the file "
+                "(sparse, nested, empty of data, or one value repeated); bring the file with the "
+                "state dict alone"
+            )
         state[name] = value.float() if value.is_floating_point() else value
     return state
+
+
+def _lies_there(value: Tensor) -> bool:
+    """Tell a dense tensor with a value in memory for each element.
+
+    An expanded one has fewer: a small file would ask for any amount of memory.
+    """
+    plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
+    return plain and value.untyped_storage().nbytes() >= value.numel() * value.element_size()

