@@ -34,13 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def scores_table(folder: Path) -> str:
     """Return a table of sources and measures, each over the songs as the measure says."""
     # Here, not above: --help needs no numbers.
-    from mss.eval.museval_results import is_museval_folder, read_museval_results
-    from mss.eval.results import SUMMARY, read_results
+    from mss.eval.museval_results import read_stored
     from mss.eval.summary import over_songs
     from mss.report.tables import Column, Table, render_text
 
-    by_museval = not (folder / SUMMARY).exists() and is_museval_folder(folder)
-    stored = read_museval_results(folder) if by_museval else read_results(folder)
+    stored = read_stored(folder)
     rows = [
         (
             source,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mss.core.errors import ConfigError, nearest_name_hint
-from mss.eval.results import SUMMARY, StoredResults, read_results
+from mss.eval.museval_results import is_museval_folder, read_stored
+from mss.eval.results import SUMMARY, StoredResults
 from mss.metrics.base import Measure
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -55,9 +56,9 @@ class Candidate:
 def read_candidate(argument: str, root: Path) -> Candidate:
     """Read ``[NAME=]RESULTS[,RESULTS...]``: one configuration, one results folder a seed.
 
-    RESULTS is a results folder, the folder of a system, or the name of a system below `root`. Of a
-    system, everything that was scored is read. A NAME is needed only where two configurations
-    would have the same.
+    RESULTS is a results folder, the folder of a system, the name of a system below `root`, or a
+    folder of museval's own files. Of a system, everything that was scored is read. A NAME is needed
+    only where two configurations would have the same.
 
     Raises:
         ConfigError: there are no such results, or they are of several systems.
@@ -80,7 +81,7 @@ def _read_system(text: str, root: Path) -> dict[str, ScoreTable]:
     """Return the scores of one system by protocol id."""
     found: dict[str, ScoreTable] = {}
     for folder in _results_folders(text, root):
-        results = read_results(folder)
+        results = read_stored(folder)
         for name, measure in results.measures.items():
             table = ScoreTable(results, measure, _defined(results, name))
             same = found.setdefault(results.ids[name], table)
@@ -105,6 +106,8 @@ def _results_folders(text: str, root: Path) -> list[Path]:
             found = sorted(path.parent for path in place.glob(f"{depth}{SUMMARY}"))
             if found:
                 return found
+        if is_museval_folder(place):
+            return [place]
     if places:
         raise ConfigError(
             f"{places[0]}: holds no finished evaluation ({SUMMARY}); test_pretrained makes one"

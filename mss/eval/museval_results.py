@@ -9,7 +9,7 @@ import numpy as np
 
 from mss.core.errors import DataError
 from mss.eval.museval_json import METRICS, read_museval_json
-from mss.eval.results import StoredResults
+from mss.eval.results import SUMMARY, StoredResults, read_results
 from mss.metrics.bsseval_metric import BSSEval
 
 _NAMES = dict(zip(METRICS, ("csdr", "isr", "sir", "sar"), strict=True))
@@ -18,6 +18,16 @@ _NAMES = dict(zip(METRICS, ("csdr", "isr", "sir", "sar"), strict=True))
 def is_museval_folder(folder: Path) -> bool:
     """Whether a folder holds songs' scores as museval lays them out."""
     return any(folder.glob("test/**/*.json"))
+
+
+def read_stored(folder: Path) -> StoredResults:
+    """Read a results folder of ours, or one of museval's layout.
+
+    Raises:
+        DataError: it is neither, or a file of it can't be read.
+    """
+    by_museval = not (folder / SUMMARY).exists() and is_museval_folder(folder)
+    return read_museval_results(folder) if by_museval else read_results(folder)
 
 
 def read_museval_results(folder: Path) -> StoredResults:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mss.core.errors import DataError
+from mss.eval.candidates import read_candidate
 from mss.eval.museval_results import is_museval_folder, read_museval_results
 from mss.eval.summary import over_songs
 from tools.scores import main, scores_table
@@ -113,6 +114,12 @@ def test_musevals_own_aggregate_is_the_same(campaign: Path) -> None:
     for source in PUBLISHED:
         ours = [scores["csdr"][source] for scores in stored.tracks.values()]
         assert over_songs(stored.measures["csdr"], ours) == pytest.approx(expected[source])
+
+
+def test_such_folders_can_be_compared(campaign: Path, tmp_path: Path) -> None:
+    candidate = read_candidate(str(campaign), tmp_path / "results")
+    assert candidate.name == "TAK1 (scored by museval)"
+    assert candidate.ids("csdr") == ["csdr/museval/test@unknown"]
 
 
 def test_no_such_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,6 +152,7 @@ def test_no_network(
     text = str(caught.value)
     assert text.startswith("public: can't be downloaded (")
     assert text.endswith(
-        f"bring {known.files[0].url}, then: python -m tools.import_checkpoint {path.name}"
+        f"bring {known.files[0].url} into a folder, then: python -m tools.import_checkpoint public "
+        "--files FOLDER"
     )
     assert not root.exists()

@@ -181,7 +181,7 @@ def test_transformer_takes_no_longer_chunk_than_its_own(
     header = read_header(save_package(toy, tmp_path, arch="toy", signature="aaaa1111"))
     bag = ForeignBag(tmp_path, "bag", (), None, asked)
     assert header.inference.segment == Fraction(39, 5)
-    assert _segment(bag, [replace(header, arch=arch)]) == expected
+    assert _segment(bag, {"one": replace(header, arch=arch)}) == expected
 
 
 def test_another_bag_of_that_name_stays(save_demucs: Saver, root: Path, tmp_path: Path) -> None:
@@ -367,8 +367,8 @@ def test_known_bag(save_demucs: Saver, root: Path, monkeypatch: pytest.MonkeyPat
     paths[1].rename(paths[1].with_name("elsewhere.th"))
     with pytest.raises(
         DataError,
-        match=r"bring https://example.org/bbbb2222-\w+.th, then: python -m tools.import_checkpoint "
-        "mine --files FOLDER",
+        match=r"bring https://example.org/bbbb2222-\w+.th into a folder, then: python -m "
+        "tools.import_checkpoint mine --files FOLDER",
     ):
         import_source("mine", root, ImportOptions(files=paths[0].parent))
 
