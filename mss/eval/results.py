@@ -175,11 +175,7 @@ class ResultsFolder:
             ConfigError: results of other data or settings are there.
             DataError: what lies there can't be read.
         """
-        settings = {
-            "schema": SCHEMA,
-            "system": self.system.to_json(),
-            "protocol": self.protocol.to_json(),
-        }
+        settings = self._settings()
         path = self.path / SETTINGS
         for temporary in self.path.rglob(".*.json"):  # see mss.core.files.atomic_path
             temporary.unlink(missing_ok=True)
@@ -204,14 +200,7 @@ class ResultsFolder:
             result: the scores.
             fingerprint: of the estimates, where they are files.
         """
-        ids = {measure.name: self.protocol.id(measure) for measure in self.protocol.measures}
-        content = {
-            "schema": SCHEMA,
-            "system": self.system.name,
-            "protocols": ids,
-            "estimates": fingerprint,
-            **asdict(result),
-        }
+        content = {**self._settings(), "estimates": fingerprint, **asdict(result)}
         for names in _MUSEVAL_NAMES:
             if names.keys() <= result.framewise.keys():
                 self._write_museval(result, names)
@@ -245,9 +234,7 @@ class ResultsFolder:
         """Aggregate the songs' results, write the summary and return it."""
         summary = self.summarise(results)
         content = {
-            "schema": SCHEMA,
-            "system": self.system.to_json(),
-            "protocol": self.protocol.to_json(),
+            **self._settings(),
             "tracks": [result.track for result in results],
             "scores": {
                 of_measure.measure.name: _measure_to_json(of_measure)
@@ -272,6 +259,14 @@ class ResultsFolder:
             }
             table[self.protocol.id(of_measure.measure)] = known
         return table
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what every file says: what was scored, on what and how."""
+        return {
+            "schema": SCHEMA,
+            "system": self.system.to_json(),
+            "protocol": self.protocol.to_json(),
+        }
 
     def _track_path(self, track: str) -> Path:
         return self.path / _TRACKS / f"{track}.json"

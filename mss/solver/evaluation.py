@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from mss.core import distrib
+from mss import __version__
+from mss.core import distrib, registry
 from mss.core.errors import ConfigError, DataError
 from mss.core.files import write_json_atomic
 from mss.core.normalise import file_normalisation
@@ -87,6 +88,11 @@ class TrackEvaluation:
         self.shifts = shifts
         self.seed = seed
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """What is measured."""
+        return tuple(measure for metric in self.metrics for measure in metric.measures)
+
     def __call__(self, model: Separator, tracks: Sequence[Track], stage: str) -> SetScores:
         """Score `model` on `tracks`.
 
@@ -122,9 +128,8 @@ class TrackEvaluation:
     def _set_scores(self, tracks: Sequence[Track], scored: Sequence[TrackScores]) -> SetScores:
         """Return the scores of the set from those of each song, in the order of the songs."""
         summary: dict[str, Any] = {"loss": sum(s.loss for s in scored) / len(scored)}
-        measures = [measure for metric in self.metrics for measure in metric.measures]
         of_tracks: dict[str, dict[str, dict[str, float | None]]] = {t.name: {} for t in tracks}
-        for measure in measures:
+        for measure in self.measures:
             values = [s.scores[measure.name] for s in scored]
             summary |= self._summary(measure, torch.stack(values))
             for track, of_track in zip(tracks, values, strict=True):
@@ -211,6 +216,11 @@ class Testing:
                 "split": self.songs.split,
                 "fingerprint": self.songs.fingerprint,
                 "sources": list(self.evaluation.targets.sources),
+                "stemgrid": __version__,
+                "measures": {m.name: asdict(m) for m in self.evaluation.measures},
+                "inference": registry.dump_config(model.inference),
+                "shifts": self.evaluation.shifts,
+                "seed": self.evaluation.seed,
                 "tracks": scored.tracks,
             }
             try:

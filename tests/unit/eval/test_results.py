@@ -132,7 +132,7 @@ def test_files(tmp_path: Path) -> None:
     assert track["scores"]["nsdr"] == {"bass": None, "vocals": 10.0}
     assert track["silence"]["bass"] == {"whole": True, "frames": 20, "leakage": -40.0}
     assert track["frames"]["museval_sdr"] == {"used": 0, "total": 20}
-    assert track["protocols"]["nsdr"] == PROTOCOL.id(NSDR_MEASURE)
+    assert track["protocol"]["measures"]["nsdr"]["id"] == PROTOCOL.id(NSDR_MEASURE)
 
     written = strict_json(root / "summary.json")
     assert written["scores"]["nsdr"]["sources"]["bass"] == {
@@ -169,7 +169,8 @@ def test_files(tmp_path: Path) -> None:
     assert written["protocol"]["fingerprint"] == "ab" * 32
     settings = strict_json(root / "settings.json")
     assert settings["system"] == written["system"]
-    assert settings["protocol"] == written["protocol"]
+    assert settings["protocol"] == written["protocol"] == track["protocol"]
+    assert track["system"] == written["system"]
 
     table = folder.index_scores(summary)
     assert table[PROTOCOL.id(NSDR_MEASURE)] == {"bass": 4.0, "vocals": 5.5, "mean": 4.75}
