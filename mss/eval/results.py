@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +295,8 @@ class StoredResults:
         ids: protocol id of each measure.
         tracks: {song: {measure: {source: score}}}; NaN where a score is not defined.
         label: what kind of system, where that has to be said.
+        remarks: sentences on how far a song's scores can be trusted, by song.
+        settings: how the system was run, by key: what two systems may differ in beside their name.
     """
 
     path: Path
@@ -307,6 +309,8 @@ class StoredResults:
     ids: Mapping[str, str]
     tracks: Mapping[str, Mapping[str, Mapping[str, float]]]
     label: str | None = None
+    remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_results(folder: Path) -> StoredResults:
@@ -341,6 +345,8 @@ def read_results(folder: Path) -> StoredResults:
             ids={name: facts["id"] for name, facts in protocol["measures"].items()},
             tracks={result.track: result.scores for result in results},
             label=summary["system"].get("label"),
+            remarks={result.track: result.remarks for result in results if result.remarks},
+            settings=summary["system"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: {SUMMARY} or a song's file is not a result of ours") from error
