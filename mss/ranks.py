@@ -29,12 +29,13 @@ class PeerError(StemgridError):
     """Another process of the run ended or can't be reached."""
 
 
-def join(device: torch.device, signature: str) -> None:
+def join(device: torch.device, signature: str, timeout: timedelta = TIMEOUT) -> None:
     """Join the process group of this run, where there is one.
 
     Args:
         device: of the model; GPUs talk by nccl, everything else by gloo.
         signature: of the run.
+        timeout: how long a rank waits for the others; one that ended is noticed at once.
 
     Raises:
         PeerError: the others can't be reached.
@@ -65,7 +66,7 @@ def join(device: torch.device, signature: str) -> None:
             store=dist.PrefixStore("stemgrid", store),  # type: ignore[attr-defined]
             world_size=spec.world_size,
             rank=spec.rank,
-            timeout=TIMEOUT,
+            timeout=timeout,
             device_id=device if device.type == "cuda" else None,
         )
     logger.info("Rank %d of %d (%s)", spec.rank, spec.world_size, dist.get_backend())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,9 @@ from mss import build, ranks
 from mss.core import distrib, registry
 from mss.eval.evaluate import EvaluationConfig
 from mss.eval.results import Protocol, ResultsFolder, System
-from mss.eval.runner import Fingerprint, evaluate_set
+from mss.eval.runner import evaluate_set
 from mss.eval.table import plural, render_summary
-from mss.metrics.base import make_metrics
+from mss.metrics.base import make_metrics, stated_measures
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from mss.core.targets import TargetMap
     from mss.eval.estimators import Estimator
     from mss.eval.summary import Summary
+
+
+PATIENCE = timedelta(days=7)
+"""How long a rank waits for the others: an evaluation may end with one long song of theirs."""
 
 
 class Evaluation:
@@ -64,7 +69,6 @@ class Evaluation:
         targets: "TargetMap",
         out: Path,
         anew: bool = False,
-        fingerprint: Fingerprint | None = None,
     ) -> "tuple[ResultsFolder, Summary]":
         """Evaluate `estimator`; see mss.eval.runner.evaluate_set.
 
@@ -74,7 +78,6 @@ class Evaluation:
             targets: rows of the evaluation's targets.
             out: folder of all results.
             anew: score songs again that have a result.
-            fingerprint: of a song's estimates, where they are files.
         """
         protocol = Protocol(
             dataset=self.tracks.name,
@@ -83,7 +86,7 @@ class Evaluation:
             samplerate=self.tracks.samplerate,
             channels=self.tracks.channels,
             targets=targets,
-            measures=tuple(measure for metric in self.metrics for measure in metric.measures),
+            measures=tuple(m for metric in self.metrics for m in stated_measures(metric)),
         )
         folder = ResultsFolder(out, system, protocol, self.metrics)
         summary = evaluate_set(
@@ -95,7 +98,6 @@ class Evaluation:
             self.test.workers,
             self._progress,
             anew,
-            fingerprint,
         )
         return folder, summary
 
@@ -120,7 +122,7 @@ def shared_evaluation(overrides: Sequence[str] = ()) -> Iterator[Evaluation]:
     evaluation = Evaluation(overrides)
     with ranks.lost_peers():
         # gloo on any device: ranks tell each other no more than that they are done
-        ranks.join(build.choose_device("cpu"), evaluation.tracks.fingerprint)
+        ranks.join(build.choose_device("cpu"), evaluation.tracks.fingerprint, PATIENCE)
         yield evaluation
         ranks.leave()
 

@@ -88,11 +88,13 @@ def evaluate_release(
 
     with shared_evaluation(options.overrides) as evaluation:
         repo = Repo(repo_root)
-        if record and isinstance(repo.resolve(name), BagEntry):
+        entry = repo.resolve(name)
+        if record and isinstance(entry, BagEntry):
             raise ConfigError("--record: a bag has no card to add scores to; leave it out")
         release = repo.load(name, evaluation.device, plugins)
         test, tracks = evaluation.test, evaluation.tracks
         targets = match_sources(evaluation.targets, release, tracks)
+        wanted = [release.spec.sources.index(source) for source in targets.sources]
         chunk_fn = bag_chunk_fn(release.members, release.weights)
 
         def estimate(song: "Song") -> "Tensor":
@@ -106,7 +108,7 @@ def evaluate_release(
                 evaluation.device,
                 draw_shifts(test.shifts, rate, test.seed, song.track.name),
             )
-            return separate(song.mixture)
+            return separate(song.mixture)[wanted]
 
         system = System(
             release.name,
@@ -115,6 +117,8 @@ def evaluate_release(
             test.shifts,
             test.seed,
             device=evaluation.device.type,
+            members=entry.recipe.members if isinstance(entry, BagEntry) else (),
+            weights=release.weights,
         )
         folder, summary = evaluation.run(system, estimate, targets, options.out, options.anew)
         if not evaluation.is_main:
@@ -142,29 +146,40 @@ def evaluate_stems(root: Path, options: Options) -> str | None:
         there = replace(
             targets, sources=stems.sources, stems=tuple(rows[source] for source in stems.sources)
         )
-        system = System(root.resolve().name, label="separated elsewhere")
-        folder, summary = evaluation.run(
-            system, stems, there, options.out, options.anew, stems.fingerprint
+        system = System(
+            root.resolve().name,
+            label="separated elsewhere",
+            content=stems.content(tracks.tracks),
         )
-        return evaluation.table(folder, summary) if evaluation.is_main else None
+        folder, summary = evaluation.run(system, stems, there, options.out, options.anew)
+        if not evaluation.is_main:
+            return None
+        notes = [stems.left_out] if stems.left_out else []
+        return "\n\n".join([evaluation.table(folder, summary), *notes])
 
 
 def match_sources(targets: "TargetMap", release: "Release", tracks: "TrackSet") -> "TargetMap":
     """Return the rows of `targets` that the model gives, in the order of its sources.
 
+    Targets that were chosen may be fewer than the model gives: its other sources are not scored.
+
     Raises:
-        ConfigError: no row for a source of the model; the message says which `targets` to give.
+        ConfigError: no row for a source of the model where nothing was chosen, or a chosen one
+            that the model does not give; the message says which `targets` to give.
     """
     rows = dict(zip(targets.sources, targets.stems, strict=True))
-    missing = [source for source in release.spec.sources if source not in rows]
-    if missing:
-        give = " ".join(f"'+targets.{source}=[STEM,...]'" for source in release.spec.sources)
+    given = release.spec.sources
+    chosen = targets.sources != tuple(tracks.stems)
+    unknown = [source for source in targets.sources if source not in given]
+    missing = [source for source in given if source not in rows]
+    if missing and (unknown or not chosen):
+        give = " ".join(f"'+targets.{source}=[STEM,...]'" for source in given)
         raise ConfigError(
-            f"targets: {release.name} separates {', '.join(release.spec.sources)}, but nothing says"
+            f"targets: {release.name} separates {', '.join(given)}, but nothing says"
             f" which stems of {tracks.name} ({', '.join(tracks.stems)}) make up"
             f" {' and '.join(missing)}; give targets=CHOICE (see conf/targets) or {give}"
         )
-    sources = release.spec.sources
+    sources = tuple(source for source in given if source in rows)
     return replace(targets, sources=sources, stems=tuple(rows[source] for source in sources))
 
 

@@ -61,16 +61,19 @@ def read_candidate(argument: str, root: Path) -> Candidate:
     only where two configurations would have the same.
 
     Raises:
-        ConfigError: there are no such results, or they are of several systems.
+        ConfigError: there are no such results, they are of several systems, or two seeds are the
+            same folder.
         DataError: a file of them can't be read.
     """
     name, equals, listed = argument.partition("=")
     if not equals or Path(argument).is_dir():
         name, listed = "", argument
     given = [listed] if Path(listed).is_dir() else listed.split(",")
-    if len(set(given)) < len(given):
-        raise ConfigError(f"{argument}: names the same results twice; seeds are different runs")
     seeds = [_read_system(text.strip(), root) for text in given]
+    # one folder has many spellings: NAME, results/NAME, a link ...
+    folders = [path for seed in seeds for path in {_folder(table) for table in seed.values()}]
+    if len(set(folders)) < len(folders):
+        raise ConfigError(f"{argument}: names the same results twice; seeds are different runs")
     own = next(iter(seeds[0].values())).results
     if not name:
         name = own.system if len(seeds) == 1 else f"{own.system} and {len(seeds) - 1} more"
@@ -96,6 +99,10 @@ def _read_system(text: str, root: Path) -> dict[str, ScoreTable]:
                     f" protocol {results.ids[name]}; give one of the two folders"
                 )
     return found
+
+
+def _folder(table: ScoreTable) -> Path:
+    return table.results.path.resolve()
 
 
 def _results_folders(text: str, root: Path) -> list[Path]:

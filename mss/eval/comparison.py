@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
 from mss.eval.candidates import Candidate, Scores, ScoreTable
+from mss.eval.caveats import remark_notes, settings_note, unknown_data_note
 from mss.eval.statistics import PairedStatistics, paired_statistics
 from mss.metrics.base import Measure
 
@@ -102,12 +103,15 @@ class Comparison:
     Attributes:
         reference: its name.
         measures: in the order of the reference's results.
-        left_out: protocols by which not all were scored, in words.
+        left_out: in words, protocols by which not all were scored, or by which two systems have no
+            song in common.
+        notes: what qualifies the numbers: remarks on songs, how systems were run.
     """
 
     reference: str
     measures: tuple[MeasureComparison, ...]
     left_out: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -123,7 +127,7 @@ def compare(
     Raises:
         ConfigError: two have the same name, one was scored by no protocol of the reference, or by
             none of that measure; the message says what differs.
-        DataError: under a shared protocol there is no song that both define.
+        DataError: under no shared protocol is there a song that both define.
     """
     names = [candidate.name for candidate in (reference, *others)]
     for name in names:
@@ -135,8 +139,8 @@ def compare(
         if not set(reference.ids(measure)) & set(other.ids(measure)):
             raise ConfigError(
                 f"{other.name} can't be compared with {reference.name}:"
-                f" {_what_differs(reference.seeds[0], other.seeds[0], measure)}. Score both by the"
-                " same dset, targets and test"
+                f" {_what_differs(reference.seeds[0], other.seeds[0], measure)}. Score both with"
+                " the same dset=..., targets=... and test=..."
             )
     shared = [
         id for id in reference.ids(measure) if any(id in other.ids(measure) for other in others)
@@ -147,11 +151,39 @@ def compare(
         for candidate in (reference, *others)
         if id not in candidate.ids(measure)
     }
+    compared = [_compare_measure(id, reference, others) for id in shared]
+    for of_measure, other in ((of, other) for of in compared for other in others):
+        known = {row.system for row in of_measure.rows}
+        if of_measure.id in other.ids() and other.name not in known:
+            left_out[
+                f"{of_measure.id} (no song in which both {other.name} and {reference.name} have a"
+                " score)"
+            ] = None
+    measures = tuple(of_measure for of_measure in compared if of_measure.rows)
+    if not measures:
+        raise DataError(f"nothing can be compared: {'; '.join(left_out)}")
     return Comparison(
         reference=reference.name,
-        measures=tuple(_compare_measure(id, reference, others) for id in shared),
+        measures=measures,
         left_out=tuple(left_out),
+        notes=tuple(dict.fromkeys(_notes(shared, reference, others))),
     )
+
+
+def _notes(ids: Sequence[str], reference: Candidate, others: Sequence[Candidate]) -> Iterator[str]:
+    """Yield what qualifies the numbers; the same of several measures."""
+    for id in ids:
+        results = {
+            candidate.name: [seed[id].results for seed in candidate.seeds]
+            for candidate in (reference, *others)
+            if id in candidate.ids()
+        }
+        for name, seeds in results.items():
+            for stored in seeds:
+                yield from (f"{name}: {note}" for note in remark_notes(stored))
+        for name in [other.name for other in others if other.name in results]:
+            yield from settings_note(reference.name, results[reference.name], name, results[name])
+        yield from unknown_data_note(stored for seeds in results.values() for stored in seeds)
 
 
 def _check_seeds(candidate: Candidate, measure: str | None) -> None:
@@ -221,12 +253,7 @@ def _compare_measure(
             continue
         ours = [seed[id] for seed in reference.seeds]
         theirs = [seed[id] for seed in other.seeds]
-        own = _compare_system(other.name, measure, ours, theirs)
-        if not own:
-            raise DataError(
-                f"{other.name} and {reference.name} have no song in which both define {id}"
-            )
-        rows += own
+        rows += _compare_system(other.name, measure, ours, theirs)
     return MeasureComparison(id, measure, tuple(rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,7 @@ class SeparatedStems:
 
     Attributes:
         sources: those of `sources` that are there.
+        left_out: a sentence on those that are not; None where all are.
 
     Raises:
         DataError: a song has no folder, no source is there, or one is in some songs only.
@@ -96,6 +98,7 @@ class SeparatedStems:
             )
         for track in tracks:
             self._paths(track)
+        self.left_out = _left_out(sources, self.sources, found)
 
     def __call__(self, song: Song) -> Tensor:
         """Return the stems [S, C, T] of a song, cut or filled with silence to its length."""
@@ -103,9 +106,13 @@ class SeparatedStems:
         stems = [self._read(path, track) for path in self._paths(track).values()]
         return torch.stack(stems)
 
-    def fingerprint(self, track: Track) -> str:
-        """Return a hash of the content of a song's stems."""
-        return " ".join(file_sha256(path)[:16] for path in self._paths(track).values())
+    def content(self, tracks: Iterable[Track]) -> str:
+        """Return a hash of the songs' stems."""
+        digest = hashlib.sha256()
+        for track in tracks:
+            for source, path in self._paths(track).items():
+                digest.update(f"{track.name}\0{source}\0{file_sha256(path)}\n".encode())
+        return digest.hexdigest()
 
     def _paths(self, track: Track) -> Mapping[str, Path]:
         paths = self._folders[track.name].select(self.sources, "mixture")
@@ -132,6 +139,17 @@ class SeparatedStems:
                 " edit of the song?"
             )
         return torch.nn.functional.pad(stem, (0, -excess))  # a negative padding cuts
+
+
+def _left_out(
+    wanted: Sequence[str], there: Sequence[str], found: Sequence[Mapping[str, Path]]
+) -> str | None:
+    missing = [source for source in wanted if source not in there]
+    if not missing:
+        return None
+    others = sorted({name for files in found for name in files} - {*there, "mixture"})
+    unused = f"; there, but not asked for: {', '.join(others)}" if others else ""
+    return f"not scored, since no song has such a file: {', '.join(missing)}{unused}"
 
 
 def _song_folders(root: Path, split: str) -> dict[str, TrackFolder]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mss.core.errors import DataError
 from mss.core.files import write_text_atomic
+
+_Read = TypeVar("_Read")
 
 METRICS = ("SDR", "ISR", "SIR", "SAR")
 
@@ -59,15 +62,42 @@ def read_museval_json(path: Path) -> dict[str, dict[str, list[float]]]:
     Raises:
         DataError: the file can't be read, or is none of museval's.
     """
+    return _read_targets(
+        path,
+        lambda frames: {
+            metric: [_number(frame["metrics"].get(metric)) for frame in frames]
+            for metric in METRICS
+        },
+    )
+
+
+def read_museval_framing(path: Path) -> tuple[Fraction, Fraction | None]:
+    """Return the seconds of a frame, and between two starts, of a file that museval wrote.
+
+    Both to the microsecond. The second is None where no target has two frames.
+
+    Raises:
+        DataError: the file can't be read, is none of museval's, or its frames are not all alike.
+    """
+
+    def framing(frames: Any) -> tuple[set[Fraction], set[Fraction]]:
+        times = [_seconds(frame["time"]) for frame in frames]
+        steps = {after - before for before, after in pairwise(times)}
+        return {_seconds(frame["duration"]) for frame in frames}, steps
+
+    of_targets = _read_targets(path, framing).values()
+    windows = set().union(*(windows for windows, _ in of_targets))
+    hops = set().union(*(steps for _, steps in of_targets))
+    if len(windows) != 1 or len(hops) > 1:
+        raise DataError(f"{path}: its frames are not of one length at equal distances")
+    return windows.pop(), hops.pop() if hops else None
+
+
+def _read_targets(path: Path, read: Callable[[Any], _Read]) -> dict[str, _Read]:
+    """Return for each target what `read` makes of its frames."""
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            str(target["name"]): {
-                metric: [_number(frame["metrics"].get(metric)) for frame in target["frames"]]
-                for metric in METRICS
-            }
-            for target in content["targets"]
-        }
+        return {str(target["name"]): read(target["frames"]) for target in content["targets"]}
     except OSError as error:
         raise DataError(f"{path}: could not be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -83,3 +113,7 @@ def _rounded(score: float) -> float:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _seconds(value: float) -> Fraction:
+    return Fraction(f"{value:.6f}")  # no infinity: Fraction refuses it by a ValueError

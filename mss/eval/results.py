@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 import mss
 from mss.core import registry
@@ -24,14 +28,13 @@ from mss.metrics.base import FramewiseMetric, Measure, Metric
 SCHEMA = 2
 SUMMARY = "summary.json"
 SETTINGS = "settings.json"
+_SAME = ("system", "protocol")
 _TRACKS = "tracks"
-_MUSEVAL = "museval"
-
-_MUSEVAL_NAMES = (
-    dict(zip(("csdr", "isr", "sir", "sar"), METRICS, strict=True)),
-    {f"museval_{name.lower()}": name for name in METRICS},
-)
-"""Our names of museval's four metrics, by each backend."""
+_MUSEVAL = {
+    "museval": dict(zip(("csdr", "isr", "sir", "sar"), METRICS, strict=True)),
+    "museval_reference": {f"museval_{name.lower()}": name for name in METRICS},
+}
+"""Folders of files in museval's layout, and in each our names of museval's four metrics."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,9 @@ class System:
     Attributes:
         name: of the released model or bag, of a folder of stems, or of an oracle.
         label: what kind of system, where that has to stand beside every score: an oracle.
+        members: full names of the models of a bag.
+        weights: [members][sources], each member's share of each source; None: all alike.
+        content: hash of the estimates, where they are files.
         inference: segment, overlap, window and normalisation; None: nothing is separated in chunks.
         batch_size: chunks that were separated together.
         shifts: random shifts that were averaged; nothing is random without.
@@ -115,6 +121,9 @@ class System:
     precision: str = "float32"
     device: str = "cpu"
     label: str | None = None
+    members: tuple[str, ...] = ()
+    weights: tuple[tuple[float, ...], ...] | None = None
+    content: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the system as plain values, with the version of Stemgrid that ran it."""
@@ -122,6 +131,9 @@ class System:
         return {
             "name": self.name,
             "label": self.label,
+            "members": list(self.members),
+            "weights": None if self.weights is None else [list(row) for row in self.weights],
+            "content": self.content,
             "stemgrid": mss.__version__,
             "inference": inference,
             "batch_size": self.batch_size,
@@ -139,7 +151,8 @@ class ResultsFolder:
 
     - ``settings.json``: system and protocol, written before the first song;
     - ``tracks/SONG.json``: a song's scores, kept by an evaluation that is started again;
-    - ``museval/SPLIT/SONG.json``: its frames in museval's layout, where all four were measured;
+    - ``museval/SPLIT/SONG.json``: its frames in museval's layout, where all four were measured
+      (``museval_reference`` by that package);
     - ``summary.json``: the scores of the set, once all songs are there.
 
     Args:
@@ -163,6 +176,24 @@ class ResultsFolder:
             for measure in metric.measures
         }
 
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Keep other evaluations out of the folder; a killed process leaves no claim behind.
+
+        Raises:
+            ConfigError: another process is writing there.
+        """
+        path = self.path.with_name(f".{self.path.name}.lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(path, timeout=0):
+                yield
+        except Timeout as error:
+            raise ConfigError(
+                f"{self.path}: another process evaluates into this folder; wait for its end, or"
+                f" give another -o. If there is none (a file system without locks), remove {path}"
+            ) from error
+
     def prepare(self, anew: bool = False) -> None:
         """Write the settings, or check that the results that are there were made with the same.
 
@@ -175,42 +206,46 @@ class ResultsFolder:
             ConfigError: results of other data or settings are there.
             DataError: what lies there can't be read.
         """
-        settings = self._settings()
+        settings = plain_numbers(self._settings())
         path = self.path / SETTINGS
         for temporary in self.path.rglob(".*.json"):  # see mss.core.files.atomic_path
             temporary.unlink(missing_ok=True)
         if anew:
-            for old in (path, self.path / SUMMARY, *self.path.glob(f"{_TRACKS}/*.json")):
-                old.unlink(missing_ok=True)
-        if path.exists():
-            there = _read_json(path)
-            other = _differences(there, plain_numbers(settings))
+            self._remove_results()
+        elif path.exists():
+            other = _differences(_read_json(path), settings)
             if other:
                 raise ConfigError(
                     f"{path}: the results there were made otherwise: {'; '.join(other)}. Give"
                     " another -o, or --anew to replace them"
                 )
             return
-        write_json_atomic(path, plain_numbers(settings))
+        write_json_atomic(path, settings)
 
-    def write_track(self, result: TrackResult, fingerprint: str | None = None) -> Path:
-        """Write one song's result; return the file's path.
+    def _remove_results(self) -> None:
+        """Remove every result; the settings last, which say what the rest is."""
+        (self.path / SUMMARY).unlink(missing_ok=True)
+        for folder in (_TRACKS, *_MUSEVAL):
+            if (self.path / folder).exists():
+                shutil.rmtree(self.path / folder)
+        (self.path / SETTINGS).unlink(missing_ok=True)
 
-        Args:
-            result: the scores.
-            fingerprint: of the estimates, where they are files.
-        """
-        content = {**self._settings(), "estimates": fingerprint, **asdict(result)}
-        for names in _MUSEVAL_NAMES:
+    def drop_summary(self) -> None:
+        """Remove the summary: it is not that of the songs which are scored now."""
+        (self.path / SUMMARY).unlink(missing_ok=True)
+
+    def write_track(self, result: TrackResult) -> Path:
+        """Write one song's result; return the file's path."""
+        for folder, names in _MUSEVAL.items():
             if names.keys() <= result.framewise.keys():
-                self._write_museval(result, names)
+                self._write_museval(folder, names, result)
         path = self._track_path(result.track)
         # the last file of a song: where it is, the song is done
-        write_json_atomic(path, plain_numbers(content))
+        write_json_atomic(path, plain_numbers({**self._settings(), **asdict(result)}))
         return path
 
-    def read_track(self, track: str, fingerprint: str | None = None) -> TrackResult | None:
-        """Return a song's result; None where it is not there, or is of other estimates.
+    def read_track(self, track: str) -> TrackResult | None:
+        """Return a song's result; None where it is not there, or was made otherwise.
 
         Raises:
             DataError: the file can't be read.
@@ -219,8 +254,9 @@ class ResultsFolder:
         if not path.exists():
             return None
         content = _read_json(path)
+        settings = plain_numbers(self._settings())
         try:
-            if content["estimates"] != fingerprint:
+            if any(content[key] != value for key, value in settings.items()):
                 return None
             return _track_result(content)
         except (KeyError, TypeError, ValueError) as error:
@@ -271,13 +307,13 @@ class ResultsFolder:
     def _track_path(self, track: str) -> Path:
         return self.path / _TRACKS / f"{track}.json"
 
-    def _write_museval(self, result: TrackResult, names: Mapping[str, str]) -> None:
+    def _write_museval(self, folder: str, names: Mapping[str, str], result: TrackResult) -> None:
         window, hop = self._framings[next(iter(names))]
         framewise = {
             source: {metric: result.framewise[name][source] for name, metric in names.items()}
             for source in self.protocol.targets.sources
         }
-        path = self.path / _MUSEVAL / self.protocol.split / f"{result.track}.json"
+        path = self.path / folder / self.protocol.split / f"{result.track}.json"
         version = f"stemgrid {mss.__version__}"
         write_museval_json(path, framewise, window, hop, version)
 
@@ -330,10 +366,7 @@ def read_results(folder: Path) -> StoredResults:
             name: Measure(**{key: value for key, value in facts.items() if key != "id"})
             for name, facts in protocol["measures"].items()
         }
-        results = [
-            _track_result(_read_json(folder / _TRACKS / f"{track}.json"))
-            for track in summary["tracks"]
-        ]
+        results = [_song_of(summary, folder, track) for track in summary["tracks"]]
         return StoredResults(
             path=folder,
             system=summary["system"]["name"],
@@ -350,6 +383,19 @@ def read_results(folder: Path) -> StoredResults:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: {SUMMARY} or a song's file is not a result of ours") from error
+
+
+def _song_of(summary: Mapping[str, Any], folder: Path, track: str) -> TrackResult:
+    """Return a song's result, which has to be of the summary's system and protocol."""
+    path = folder / _TRACKS / f"{track}.json"
+    content = _read_json(path)
+    other = _differences({key: summary[key] for key in _SAME}, {key: content[key] for key in _SAME})
+    if other:
+        raise DataError(
+            f"{path}: is not of the same evaluation as {SUMMARY} ({'; '.join(other)}); evaluate it"
+            " again"
+        )
+    return _track_result(content)
 
 
 def _track_result(content: Mapping[str, Any]) -> TrackResult:

@@ -6,10 +6,13 @@ what a rank or a process has scored, and what an earlier start has, counts in th
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -26,9 +29,6 @@ from mss.eval.results import ResultsFolder
 from mss.eval.summary import Summary
 from mss.metrics.base import Metric
 
-Fingerprint = Callable[[Track], str]
-"""A hash of the estimates of a song, where they are files that may change."""
-
 
 def evaluate_set(
     estimator: Estimator,
@@ -39,7 +39,6 @@ def evaluate_set(
     workers: int = 0,
     progress: bool = False,
     anew: bool = False,
-    fingerprint: Fingerprint | None = None,
 ) -> Summary:
     """Score every song that has no result yet, and write the summary.
 
@@ -56,7 +55,6 @@ def evaluate_set(
             many threads as this one, so the scores are the same.
         progress: show a progress bar, where the standard error is a terminal.
         anew: score songs that have a result again.
-        fingerprint: of a song's estimates; a result of others does not count.
 
     Raises:
         DataError: there is no song, a song can't be read, or an estimate is not a number.
@@ -64,31 +62,37 @@ def evaluate_set(
     """
     if not tracks:
         raise DataError("0 tracks: there is no song to evaluate; check dset and test.split")
-    if distrib.is_main():
-        folder.prepare(anew)
-    distrib.barrier()  # the settings are checked before any rank writes beside them
+    with folder.claim() if distrib.is_main() else nullcontext():
+        # the main process decides: what others see of the folder may be a moment old
+        missing = distrib.broadcast(_missing(tracks, folder, anew) if distrib.is_main() else None)
+        assert missing is not None
+        own = [tracks[index] for index in missing[distrib.rank() :: distrib.world_size()]]
+        hidden = None if progress and distrib.is_main() else True
+        with (
+            tqdm(desc="evaluate", total=len(own), disable=hidden) as bar,
+            _scorer(workers, targets, metrics) as score,
+        ):
+            for result in score(estimator, own):
+                folder.write_track(result)
+                bar.update()
 
-    hashes = {track.name: fingerprint(track) if fingerprint else None for track in tracks}
-    own = tracks[distrib.rank() :: distrib.world_size()]
-    missing = [track for track in own if folder.read_track(track.name, hashes[track.name]) is None]
-    bar = tqdm(
-        desc="evaluate",
-        total=len(own),
-        initial=len(own) - len(missing),
-        disable=None if progress and distrib.is_main() else True,
-    )
-    with bar, _scorer(workers, targets, metrics) as score:
-        for result in score(estimator, missing):
-            folder.write_track(result, hashes[result.track])
-            bar.update()
+        distrib.barrier()
+        results = [folder.read_track(track.name) for track in tracks]
+        known = [result for result in results if result is not None]
+        assert len(known) == len(tracks), "a rank left a song without a result"
+        if distrib.is_main():
+            folder.write_summary(known)
+        distrib.barrier()
+        return folder.summarise(known)
 
-    distrib.barrier()
-    results = [folder.read_track(track.name, hashes[track.name]) for track in tracks]
-    known = [result for result in results if result is not None]
-    assert len(known) == len(tracks), "a rank left a song without a result"
-    summary = folder.write_summary(known) if distrib.is_main() else folder.summarise(known)
-    distrib.barrier()
-    return summary
+
+def _missing(tracks: Sequence[Track], folder: ResultsFolder, anew: bool) -> list[int]:
+    """Prepare the folder; return which songs have no result in it."""
+    folder.prepare(anew)
+    missing = [index for index, track in enumerate(tracks) if not folder.read_track(track.name)]
+    if missing:
+        folder.drop_summary()
+    return missing
 
 
 Score = Callable[[Estimator, Sequence[Track]], Iterator[TrackResult]]
@@ -111,8 +115,8 @@ def _scorer(workers: int, targets: TargetMap, metrics: Sequence[Metric]) -> Iter
         workers,
         # a fork would copy a process that has threads and maybe a GPU
         mp_context=torch.multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(torch.get_num_threads(),),
+        initializer=_start_worker,
+        initargs=(torch.get_num_threads(), os.getpid()),
     )
 
     def elsewhere(estimator: Estimator, tracks: Sequence[Track]) -> Iterator[TrackResult]:
@@ -130,6 +134,18 @@ def _scorer(workers: int, targets: TargetMap, metrics: Sequence[Metric]) -> Iter
         yield elsewhere
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(threads: int, parent: int) -> None:
+    """Work with as many threads as the main process, and end where that was killed."""
+    torch.set_num_threads(threads)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _score_estimates(

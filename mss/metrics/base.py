@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from importlib.metadata import packages_distributions, version
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -46,6 +47,7 @@ class Metric(ABC):
     """Scores whole recordings; may give several measures at once. Takes its config alone."""
 
     Config: ClassVar[type[Any]]
+    config: Any
 
     needs_mixture: ClassVar[bool] = False
     """Whether the mixture itself takes part: then `score_with_mixture` is what is called."""
@@ -173,6 +175,26 @@ def _median_of_defined(values: Tensor) -> Tensor:
         return values.new_full(values.shape[:1], torch.nan)
     # not torch's median, which is the lower of the middle two
     return torch.from_numpy(np.median(kept.numpy(), axis=-1))
+
+
+def stated_measures(metric: Metric) -> tuple[Measure, ...]:
+    """Return a metric's measures, their definitions ending in its configuration.
+
+    So two configurations never share a definition, whatever the metric's own text says; nor do two
+    versions of a plug-in.
+    """
+    facts = registry.dump_config(metric.config)
+    words = [f"{key}={value}" for key, value in sorted(facts.items())]
+    package = type(metric).__module__.partition(".")[0]
+    if package != __name__.partition(".")[0]:  # a plug-in's
+        found = packages_distributions().get(package, [])
+        words += [f"{name} {version(name)}" for name in found] or [package]
+    if not words:
+        return metric.measures
+    return tuple(
+        replace(measure, definition=f"{measure.definition} [{', '.join(words)}]")
+        for measure in metric.measures
+    )
 
 
 def make_metrics(values: Mapping[str, Mapping[str, Any] | None]) -> tuple[Metric, ...]:

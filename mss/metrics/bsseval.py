@@ -50,7 +50,7 @@ TOLERANCE = 1e-3
 """dB by which the ratios may move in it without being called ill-determined."""
 
 _TRIAL_FRAMES = 8
-"""So many frames, evenly spaced, are looked at."""
+"""So many of the frames that have scores, evenly spaced, are looked at."""
 
 _NOTHING_DB = 100.0
 """A part that lies so far below is rounding."""
@@ -291,10 +291,12 @@ def _trial(
     reference: Tensor, estimate: Tensor, framing: Framing, lags: Tensor, projected: Tensor
 ) -> float:
     """Return by how many dB the ratios [3, S, frames] move when the references get some noise."""
+    defined = (~projected.isnan()).all(dim=0).all(dim=0).nonzero().flatten().tolist()
+    some = defined[:: -(-len(defined) // _TRIAL_FRAMES) or 1]
+    if not some:
+        return 0.0  # no frame has a score that could move
     filters = _fit_filters(lags, reference.shape[1], PERTURBATION)
-    some = range(0, len(framing), -(-len(framing) // _TRIAL_FRAMES))
-    spans = [framing[index] for index in some]
-    moved = _projected_ratios(reference, estimate, spans, filters)
+    moved = _projected_ratios(reference, estimate, [framing[index] for index in some], filters)
     # of 100 dB and 200 dB both say that nothing is there
     before, after = (ratios.clamp(max=_NOTHING_DB) for ratios in (projected[..., some], moved))
     return float((after - before).abs().nan_to_num(0).max())

@@ -149,6 +149,9 @@ def test_files(tmp_path: Path) -> None:
     assert written["system"] == {
         "name": "toy-1a2b",
         "label": None,
+        "members": [],
+        "weights": None,
+        "content": None,
         "stemgrid": mss.__version__,
         "inference": {
             "segment": "39/5",
@@ -188,15 +191,38 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         # NaN equals nothing, itself included: compare the texts
         assert repr(folder.read_track(of_song.track)) == repr(of_song)
     assert folder.read_track("e") is None
-    # of other estimates
-    folder.write_track(perfect, fingerprint="1234")
-    assert folder.read_track("a") is None
-    assert folder.read_track("a", "1234") is not None
+    # made otherwise, whatever the settings beside it say
+    other = results_folder(tmp_path, replace(SYSTEM, content="1234"))
+    assert other.read_track("a") is None
     path = tmp_path / PLACE / "tracks" / "a.json"
-    for damaged in ("{", "[]", '{"estimates": null}'):
+    text = path.read_text()
+    for damaged in ("{", "[]", "{}", text.replace('"length"', '"lenght"')):
         path.write_text(damaged)
         with pytest.raises(DataError, match=r"tracks/a\.json: is not"):
             folder.read_track("a")
+
+
+def test_songs_of_another_evaluation_are_not_its_scores(tmp_path: Path) -> None:
+    for system in (SYSTEM, replace(SYSTEM, content="other stems")):
+        folder = results_folder(tmp_path, system)
+        for of_song in RESULTS[: 4 if system == SYSTEM else 1]:
+            folder.write_track(of_song)
+        if system == SYSTEM:
+            folder.write_summary(RESULTS)
+            assert len(read_results(folder.path).tracks) == 4
+    with pytest.raises(DataError, match=r"a\.json: is not of the same evaluation.*system.content"):
+        read_results(folder.path)
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    with (
+        results_folder(tmp_path).claim(),
+        pytest.raises(ConfigError, match="another process evaluates"),
+        results_folder(tmp_path).claim(),
+    ):
+        raise AssertionError
+    with results_folder(tmp_path).claim():
+        pass
 
 
 def test_stored_results(tmp_path: Path) -> None:
@@ -226,7 +252,7 @@ def test_frames_in_musevals_layout(tmp_path: Path) -> None:
     framewise = {f"museval_{name}": frames for name in ("sdr", "isr", "sir", "sar")}
     folder = results_folder(tmp_path)
     folder.write_track(replace(RESULTS[0], framewise=framewise))
-    path = tmp_path / PLACE / "museval" / "test" / "a.json"
+    path = tmp_path / PLACE / "museval_reference" / "test" / "a.json"
     read = read_museval_json(path)
     assert list(read) == ["bass", "vocals"]
     for metric in ("SDR", "ISR", "SIR", "SAR"):
@@ -281,6 +307,8 @@ def test_two_protocols_share_no_id() -> None:
         (SYSTEM, replace(PROTOCOL, fingerprint="cd" * 32), "protocol.fingerprint was 'abab"),
         (replace(SYSTEM, shifts=2), PROTOCOL, "system.shifts was 0, is 2"),
         (replace(SYSTEM, device="cuda"), PROTOCOL, "system.device was 'cpu', is 'cuda'"),
+        (replace(SYSTEM, weights=((1.0, 0.0),)), PROTOCOL, "system.weights was None"),
+        (replace(SYSTEM, members=("x-1a",)), PROTOCOL, "system.members was [], is ['x-1a']"),
     ],
 )
 def test_results_made_otherwise_are_not_mixed(
@@ -297,9 +325,9 @@ def test_results_made_otherwise_are_not_mixed(
         other.prepare()
     assert difference in str(caught.value)
     assert "--anew" in str(caught.value)
-    assert other.read_track("a") is not None
+    assert results_folder(tmp_path).read_track("a") is not None
     other.prepare(anew=True)
-    assert other.read_track("a") is None
+    assert not list((tmp_path / PLACE).rglob("a.json"))
     other.prepare()
     (tmp_path / PLACE / "settings.json").write_text("{")
     with pytest.raises(DataError, match=r"settings\.json: is not JSON"):

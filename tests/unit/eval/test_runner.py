@@ -1,10 +1,13 @@
 """An evaluation that is shared, stopped and taken up: the same files in the end."""
 
+import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -86,6 +89,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_files(undisturbed: dict[str, bytes]) -> None:
     place = "halves/noise-test/nsdr+bsseval"
     assert list(undisturbed) == [
+        "halves/noise-test/.nsdr+bsseval.lock",
         *(f"{place}/museval/test/{name}.json" for name in "abcd"),
         f"{place}/settings.json",
         f"{place}/summary.json",
@@ -122,13 +126,82 @@ def test_a_fault_in_a_worker_is_told(tmp_path: Path) -> None:
         evaluate(tmp_path, lambda song: torch.full((2, 1, 3 * RATE), torch.nan), workers=1)
 
 
-def test_changed_estimates_are_scored_again(tmp_path: Path) -> None:
-    hashes = dict.fromkeys("abcd", "1")
-    first, second = Halves(), Halves()
-    evaluate(tmp_path, first, fingerprint=lambda track: hashes[track.name])
-    hashes["b"] = "2"
-    evaluate(tmp_path, second, fingerprint=lambda track: hashes[track.name])
-    assert second.asked == ["b"]
+def test_there_is_no_summary_while_songs_are_missing(tmp_path: Path) -> None:
+    evaluate(tmp_path, Halves())
+    next(tmp_path.rglob("tracks/c.json")).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, Halves(dies_at="c"))
+    assert not list(tmp_path.rglob("summary.json"))
+
+
+def test_songs_are_shared_by_what_is_missing(tmp_path: Path) -> None:
+    """Two ranks of which the first has none of the old shares left."""
+    evaluate(tmp_path, Halves())
+    for name in "bd":
+        next(tmp_path.rglob(f"tracks/{name}.json")).unlink()
+    shares = []
+    for rank in range(2):
+        with (
+            patch("mss.core.distrib.rank", lambda rank=rank: rank),
+            patch("mss.core.distrib.world_size", lambda: 2),
+            patch("mss.core.distrib.broadcast", lambda value: [1, 3]),
+            patch("mss.core.distrib.barrier"),
+        ):
+            estimator = Halves()
+            if rank == 0:
+                with pytest.raises(AssertionError, match="without a result"):
+                    evaluate(tmp_path, estimator)
+            else:
+                evaluate(tmp_path, estimator)
+            shares.append(estimator.asked)
+    assert shares == [["b"], ["d"]]
+
+
+ORPHANS = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import test_runner
+
+
+def estimator(song):
+    if song.track.name == "b":
+        os.kill(os.getpid(), 9)
+    return test_runner.Halves()(song)
+
+
+if __name__ == "__main__":
+    test_runner.evaluate(Path(sys.argv[2]), estimator, workers=1)
+"""
+
+
+def test_workers_end_with_a_main_process_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(ORPHANS)
+    mark = f"EVALUATION_TEST={tmp_path}"
+    main = subprocess.Popen(
+        [sys.executable, script, Path(__file__).parent, tmp_path / "results"],
+        env={**os.environ, **dict([mark.split("=", 1)])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert main.wait(timeout=60) == -9
+    deadline = time.monotonic() + 30
+    while marked(mark) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert marked(mark) == []
+
+
+def marked(variable: str) -> list[str]:
+    """Return the processes that have the environment variable."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if variable.encode() in environment.read_bytes():
+                found.append(environment.parent.name)
+        except OSError:  # it ended, or is somebody else's
+            continue
+    return found
 
 
 def test_no_songs_are_an_error(tmp_path: Path) -> None:

@@ -9,7 +9,14 @@ import torch
 
 from mss.core import registry
 from mss.core.errors import ConfigError
-from mss.metrics.base import SingleMetric, defined_frames, make_metrics, median_of_frames
+from mss.metrics.base import (
+    SingleMetric,
+    defined_frames,
+    make_metrics,
+    median_of_frames,
+    stated_measures,
+)
+from mss.metrics.energy import NSDR
 
 
 @pytest.mark.usefixtures("torchaudio_stub")  # log_wmse wants its package at once
@@ -25,6 +32,21 @@ def test_every_metric_says_what_its_scores_are() -> None:
     assert {"nsdr", "si_sdr", "csdr", "isr", "sir", "sar", "museval_sdr"} <= set(measures)
     assert measures["nsdr"].over_tracks == "mean"
     assert measures["csdr"].over_tracks == measures["museval_sdr"].over_tracks == "median"
+
+
+def test_two_configurations_never_share_a_definition() -> None:
+    plain, other = make_metrics({"si_sdr": {}})[0], make_metrics({"si_sdr": {"eps": 1e-3}})[0]
+    first, second = (stated_measures(metric)[0] for metric in (plain, other))
+    assert first.definition != second.definition
+    assert "eps=0.001" in second.definition
+    # one column, whichever metric fills it
+    alone, of_all = make_metrics({"csdr": {}})[0], make_metrics({"bsseval": {}})[0]
+    assert stated_measures(alone)[0] == stated_measures(of_all)[0]
+
+    class Foreign(NSDR):
+        """Of another package."""
+
+    assert "[eps=1e-07, " in stated_measures(Foreign())[0].definition
 
 
 def test_two_metrics_of_one_score_are_refused() -> None:

@@ -99,6 +99,17 @@ def test_ratios_that_rounding_decides_are_told(caplog: pytest.LogCaptureFixture)
     assert ratios.condition < 1e11
 
 
+def test_they_are_told_of_the_few_frames_in_which_all_play() -> None:
+    reference = band_limited(40000)
+    # a swell within frames 6 to 8 of 40, which leaves the band as empty as it was
+    swell = torch.exp(-(((torch.arange(40000) - 7500) / 230).double() ** 2))
+    reference[1] *= torch.where(swell > 1e-18, swell, 0)
+    estimate = 0.8 * reference + 0.2 * reference.flip(0) + 0.001 * noise(2, 1, 40000, 1)
+    ratios = bss_eval_ratios(reference, estimate, 1000, 1000)
+    assert (~ratios.sir.isnan()).sum() == 2 * 3
+    assert not ratios.well_determined
+
+
 def test_layouts() -> None:
     reference, estimate = noise(2, 1, 3000), noise(2, 1, 3000, 1)
     arrays = [audio.numpy().transpose(0, 2, 1) for audio in (reference, estimate)]

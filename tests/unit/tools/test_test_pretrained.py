@@ -212,8 +212,36 @@ def test_framewise_scores_beside_nsdr(
     assert of_song["frames"][names[0]] == {"used": 3, "total": 3}
     scores = of_song["scores"]
     assert scores[names[0]] == pytest.approx(scores["nsdr"], abs=0.3)
-    in_musevals_layout = folder / "museval" / "test" / "loud.json"
-    assert in_musevals_layout.exists() == (len(names) == 4)
+    in_musevals_layout = [path.parents[1].name for path in folder.glob("*/test/loud.json")]
+    expected = {"bsseval": ["museval"], "museval": ["museval_reference"], "csdr": []}
+    assert in_musevals_layout == expected[kind]
+
+
+def test_chosen_targets_may_be_fewer_than_the_models(
+    repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So a model of all sources can be compared with one of the vocals alone."""
+    assert main(command(repo, songs, "aaaa", "targets=vocals")) == 0
+    folder = results_of(repo, full_name(repo, "aaaa1111"))
+    summary = json.loads((folder / "summary.json").read_text())
+    gains = [expected_scores(songs, name, {"vocals": 0.5})["vocals"] for name in ("loud", "quiet")]
+    rows = summary["scores"]["nsdr"]["sources"]
+    assert list(rows) == ["vocals"]
+    assert rows["vocals"]["score"] == pytest.approx((gains[0][0] + gains[1][0]) / 2, abs=1e-4)
+    capsys.readouterr()
+    assert main(command(repo, songs, "aaaa", "+targets.drums=[drums]")) == 1
+    assert "separates vocals, bass, but nothing says" in capsys.readouterr().err
+
+
+def test_a_bag_of_other_weights_is_another_system(
+    repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = [full_name(repo, "aaaa1111"), full_name(repo, "cccc3333")]
+    for weights, status in (([1, 0], 0), ([0, 1], 1)):
+        recipe = {"members": members, "weights": {"vocals": weights, "bass": weights}}
+        (repo / "both.yaml").write_text(yaml.safe_dump(recipe))
+        assert main(command(repo, songs, "both")) == status
+    assert "system.weights was" in capsys.readouterr().err
 
 
 def test_shifts_are_seeded(repo: Path, songs: Path) -> None:
