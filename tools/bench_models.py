@@ -6,10 +6,11 @@ installed, both take turns in processes of their own, in CPU-seconds on one thre
 median over the pairs of turns, with its bootstrap interval. Weights are random: they cost the same.
 
     python -m tools.bench models                     all of it, about an hour; nothing beside it
-    python -m tools.bench models scnet htdemucs      these rows
+    python -m tools.bench models scnet htdemucs      these rows; earlier ones of others are kept
 """
 
 import argparse
+import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mss.core.errors import ConfigError, StemgridError
+from mss.core.errors import ConfigError, DataError, StemgridError
 from mss.core.files import write_json_atomic
 from tools.bench_flops import model_facts, our_forward
 from tools.bench_peers import MODEL_PEERS
@@ -84,7 +85,7 @@ class ModelResult:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure the rows that are asked for; print the table and keep it as JSON."""
+    """Measure the rows that are asked for; print their table and keep each as JSON at once."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.bench models", description=__doc__.partition("\n")[0]
     )
@@ -97,17 +98,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{unknown[0]}: no such row; known: {', '.join(known)}")
         if args.rounds < 3:
             raise ConfigError(f"--rounds {args.rounds}: a median needs 3 at least")
-        results = []
+        results, stored = [], _stored()
         for row in ROWS:
             if not args.models or row.preset in args.models:
                 results.append(measure(row, args.rounds))
                 print(line(results[-1]), file=sys.stderr, flush=True)
-        write_json_atomic(OUT, {"results": [asdict(result) for result in results]})
+                stored[row.preset] = asdict(results[-1])
+                write_json_atomic(OUT, {"results": list(stored.values())})
     except (StemgridError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     print(table(results))
     return 0
+
+
+def _stored() -> dict[str, dict[str, Any]]:
+    """Return the rows of earlier calls by their presets."""
+    try:
+        rows = json.loads(OUT.read_text(encoding="utf-8"))["results"]
+        return {row["preset"]: row for row in rows}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{OUT}: not a file of this benchmark ({error!r}); delete it") from error
 
 
 def measure(row: Row, rounds: int) -> ModelResult:

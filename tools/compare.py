@@ -12,8 +12,9 @@ FILE_NAME = "comparison"
 _EPILOG = """\
 RESULTS is a results folder, or the name of a system below --results. Seeds of one configuration are
 listed with commas: `base1,base2,base3 new=new1,new2,new3` compares the two configurations, the mean
-of the seeds in each song, and shows how much the seeds differ. Only scores of one protocol (data,
-measure, aggregation) are compared. The intervals are those of other songs of the same kind.
+of the seeds in each song, and shows how much the seeds differ. Only scores of one protocol are
+compared (data, targets, measure, aggregation). The intervals are those of other songs of the same
+kind.
 """
 
 
@@ -56,7 +57,7 @@ def compare_results(
         read_candidate(reference, root), [read_candidate(other, root) for other in others], measure
     )
     tables = [measure_table(of_measure, comparison.reference) for of_measure in comparison.measures]
-    notes = [f"not compared: {left_out}" for left_out in comparison.left_out]
+    notes = [*comparison.notes, *(f"not compared: {what}" for what in comparison.left_out)]
     blocks = [render_text(table) for table in tables]
     if notes:
         blocks.append("\n".join(notes))

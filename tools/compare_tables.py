@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from mss.eval.comparison import ALL, Comparison, ComparisonRow, Level, MeasureComparison
-from mss.eval.statistics import FEW_SONGS, LEVEL, MIN_SONGS, Interval
+from mss.eval.statistics import FEW_SONGS, LEVEL, MIN_SONGS, TIE, Interval
 from mss.eval.table import plural
 from mss.report.plots import PairedPanel, PairedRow
 from mss.report.tables import Cell, Column, Table
@@ -84,7 +84,8 @@ def _song_notes(row: ComparisonRow) -> Iterator[str]:
             " the results has no score"
         )
     if found.tied:
-        yield f"tied in {found.tied} of {plural(found.songs, 'song')}"
+        of = plural(found.songs, "song")
+        yield f"tied in {found.tied} of {of}: equal, or apart by rounding alone ({TIE:g} at most)"
     if found.infinite:
         yield (
             f"an infinite difference in {found.infinite} of {plural(found.songs, 'song')} (only one"

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mss.core.errors import StemgridError
+from mss.core.errors import ConfigError, StemgridError
 
 if TYPE_CHECKING:
     from mss.core.targets import TargetMap
     from mss.data.tracks import TrackSet
+    from mss.eval.results import System
     from mss.eval.stem_contents import ContentsRow, StemContents
     from mss.report.tables import Table
 
@@ -53,18 +54,23 @@ def view_leakage(
     """
     # Here, not above: --help needs neither torch nor hydra.
     from mss import build
+    from mss.eval.results import System
     from mss.eval.separation import recording_separator
     from mss.eval.stem_contents import aggregate_contents, contents_of_tracks
     from mss.eval.table import plural
     from mss.infer.bag import bag_chunk_fn
-    from mss.release.repo import Repo
+    from mss.release.repo import BagEntry, Repo
     from mss.report.tables import render_text
 
     cfg = build.compose_config(overrides)
     build.prepare_process(cfg)
     test = build.build_test(cfg)
+    if test.shifts:
+        raise ConfigError(f"test.shifts={test.shifts}: stems are separated unshifted; leave it out")
     device = build.build_device(cfg)
-    release = Repo(repo_root).load(name, device, plugins)
+    repo = Repo(repo_root)
+    entry = repo.resolve(name)
+    release = repo.load(name, device, plugins)
     tracks = build.build_dataset(cfg).split(test.split)
     targets = build.build_target_map(cfg, tracks.stems)
     separate = recording_separator(
@@ -85,7 +91,15 @@ def view_leakage(
         f" {tracks.name} ({tracks.split}): dB relative to the stem, median over songs"
     )
     table = matrix_table(rows, title)
-    _write(folder, table, rows, contents, _protocol(release.name, tracks, targets))
+    system = System(
+        release.name,
+        release.inference,
+        test.batch_size,
+        device=device.type,
+        members=entry.recipe.members if isinstance(entry, BagEntry) else (),
+        weights=release.weights,
+    )
+    _write(folder, table, rows, contents, _protocol(system, tracks, targets))
     return "\n\n".join(
         [render_text(table), _render_leaks(contents, targets), NOTE, f"Results: {folder}"]
     )
@@ -138,15 +152,13 @@ def _render_leaks(contents: Sequence["StemContents"], targets: "TargetMap") -> s
     return "\n".join(lines)
 
 
-def _protocol(name: str, tracks: "TrackSet", targets: "TargetMap") -> dict[str, Any]:
+def _protocol(system: "System", tracks: "TrackSet", targets: "TargetMap") -> dict[str, Any]:
     """Return what the numbers mean, as plain values."""
-    import mss
     from mss.eval.stem_contents import DEFINITION
 
     return {
-        "schema": 1,
-        "stemgrid": mss.__version__,
-        "separator": name,
+        "schema": 2,
+        "system": system.to_json(),
         "dataset": tracks.name,
         "split": tracks.split,
         "fingerprint": tracks.fingerprint,
@@ -193,7 +205,7 @@ def _write(
         [row.stem for row in rows],
         list(rows[0].median),
         "dB relative to the stem",
-        f"{protocol['separator']} on the stems of {protocol['dataset']} ({protocol['split']})",
+        f"{protocol['system']['name']} on the stems of {protocol['dataset']} ({protocol['split']})",
         folder / "leakage.png",
     )
 

@@ -66,6 +66,7 @@ def evaluate_oracles(
         DataError: the data, or a folder of results, can't be read.
     """
     # Here, not above: --help needs neither torch nor hydra.
+    from mss.eval.caveats import remark_notes, shared_notes
     from mss.eval.oracles import make_oracles
     from mss.eval.results import System, read_results
     from mss.eval.table import plural
@@ -90,6 +91,8 @@ def evaluate_oracles(
             for measure in folders[0].protocol.measures
         ]
         head = f"Oracles on {plural(len(tracks), 'song')} of {tracks.name} ({tracks.split})"
+        remarks = shared_notes({stored.system: list(remark_notes(stored)) for stored in shown})
+        tables += ["\n".join(remarks)] if remarks else []
         where = f"Results: {out / 'oracle-*' / Path(*folders[0].path.parts[-2:])}"
         return "\n\n".join([head, *tables, NOTE, where])
 
@@ -131,6 +134,7 @@ def score_table(
     measure: "Measure", systems: Sequence["StoredResults"], sources: Sequence[str]
 ) -> "Table":
     """Return the scores of one measure: a row a system, a column a source, and what it is."""
+    from mss.eval.caveats import missing_score_notes, shared_notes
     from mss.eval.summary import over_songs
     from mss.report.tables import Column, Table
 
@@ -153,6 +157,11 @@ def score_table(
         title=(
             f"{measure.name} in {measure.unit}, {measure.over_tracks} over songs, {better} is"
             f" better ({known[0].ids[measure.name]})"
+        ),
+        notes=tuple(
+            shared_notes(
+                {stored.system: list(missing_score_notes(stored, measure.name)) for stored in known}
+            )
         ),
     )
 

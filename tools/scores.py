@@ -34,8 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def scores_table(folder: Path) -> str:
     """Return a table of sources and measures, each over the songs as the measure says."""
     # Here, not above: --help needs no numbers.
+    from mss.eval.caveats import missing_score_notes, remark_notes, unknown_data_note
     from mss.eval.museval_results import read_stored
     from mss.eval.summary import over_songs
+    from mss.eval.table import plural
     from mss.report.tables import Column, Table, render_text
 
     stored = read_stored(folder)
@@ -49,6 +51,7 @@ def scores_table(folder: Path) -> str:
         )
         for source in stored.sources
     ]
+    songs = plural(len(stored.tracks), "song")
     label = f" ({stored.label})" if stored.label else ""
     columns = [
         Column(f"{measure.name} [{measure.unit}]", ".2f") for measure in stored.measures.values()
@@ -57,11 +60,14 @@ def scores_table(folder: Path) -> str:
         f"{name}: {measure.over_tracks} over songs ({stored.ids[name]})"
         for name, measure in stored.measures.items()
     ]
+    for name in stored.measures:
+        notes += missing_score_notes(stored, name)
+    notes += [*remark_notes(stored), *unknown_data_note([stored])]
     return render_text(
         Table(
             columns=(Column("source", left=True), *columns),
             rows=tuple(rows),
-            title=f"{stored.system}{label}: {len(stored.tracks)} songs of {stored.dataset}",
+            title=f"{stored.system}{label}: {songs} of {stored.dataset}",
             notes=tuple(notes),
         )
     )

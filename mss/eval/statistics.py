@@ -27,9 +27,9 @@ FEW_SONGS = 20  # with fewer, see bootstrap_interval of strongly skewed differen
 TIE = 1e-4
 """In the measure's unit: songs whose scores differ by no more are tied.
 
-Separation is float32: other batches of chunks, or another machine, move the scores of the same
-weights by far less (4.5e-8 dB were seen), as does quantising references to 24 bits. Every measure is
-in dB or in points, where 1e-4 is below what tables show and what anyone means by better.
+Separation is float32: with other batches of chunks or on another machine the same weights score a
+little differently (4.5e-8 dB were seen), with the same sign in every song by chance. Every measure
+is in dB or in points of a similar range, where 1e-4 is below what tables show.
 """
 
 

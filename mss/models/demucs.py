@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
+from mss.models.checks import check_numbers
 from mss.nn.dconv import DConv, DConvOptions
 from mss.nn.init import rescale_convolutions
 from mss.nn.recurrent import SpanBLSTM
@@ -258,12 +259,15 @@ class _Level:
 
 
 def _check(config: DemucsConfig) -> None:
+    check_numbers(config)
     for key in ("channels", "depth", "kernel_size", "stride", "norm_groups"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")
     for key in ("lstm_layers", "context"):
         if getattr(config, key) < 0:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is negative")
+    if config.dconv_comp <= 0:
+        raise ConfigError(f"model.dconv_comp: {config.dconv_comp} is not positive")
     if config.kernel_size < config.stride:
         raise ConfigError(
             f"model.kernel_size: {config.kernel_size} is less than model.stride ="

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mss.core.errors import ConfigError
 from mss.core.types import AudioSpec
+from mss.models.checks import check_numbers
 from mss.nn.dconv import DConvOptions
 from mss.nn.hybrid_layers import LayerOptions
 
@@ -168,9 +169,15 @@ def _level(
 
 
 def _check_options(config: HDemucsConfig) -> None:
+    check_numbers(config)
     for key in ("channels", "depth", "nfft", "norm_groups", "kernel_size", "time_stride", "stride"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")
+    for key in ("context", "context_enc"):
+        if getattr(config, key) < 0:
+            raise ConfigError(f"model.{key}: {getattr(config, key)} is negative")
+    if config.dconv_comp <= 0:
+        raise ConfigError(f"model.dconv_comp: {config.dconv_comp} is not positive")
     if config.nfft % 8:
         raise ConfigError(f"model.nfft: {config.nfft} is not a multiple of 8")
     if config.stride % 2 or config.time_stride % 2:

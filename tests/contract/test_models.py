@@ -1,6 +1,7 @@
 """What every registered model promises, whichever it is."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mss.core import registry
+from mss.core.errors import ConfigError
 from mss.core.separator import Separator
 from mss.core.types import AudioSpec
 
@@ -122,6 +124,9 @@ def test_trains_under_bfloat16_autocast(name: str) -> None:
 
 def test_safetensors_round_trip(name: str, tmp_path: Path) -> None:
     model = build(name).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # what was learnt is no initial value
+            parameter.add_(0.01 * torch.randn_like(parameter))
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     torch.manual_seed(1)
     other = registry.resolve("model", name)(model.config, FOUR).eval()
@@ -141,6 +146,15 @@ def test_tiny_is_tiny(name: str) -> None:
     assert sum(p.numel() for p in build(name).parameters()) < 1_000_000
 
 
+def test_numbers_that_can_be_no_option_are_refused(name: str) -> None:
+    plain = registry.dump_config(build(name).config)
+    wrong = [("segment", 0), ("segment", -1)]
+    wrong += [(key, math.nan) for key, value in plain.items() if isinstance(value, float)]
+    for key, value in wrong:
+        with torch.device("meta"), pytest.raises(ConfigError, match=rf"^model\.{key}: "):
+            registry.build("model", {**plain, "name": name, key: value}, FOUR)
+
+
 def read_group(folder: Path, stem: str) -> dict[str, Any]:
     """Merge a yaml of a config group with those that its defaults list names, as Hydra does."""
     content = yaml.safe_load((folder / f"{stem}.yaml").read_text())
@@ -156,6 +170,20 @@ def test_yaml_keys_are_the_config_fields_and_hold_its_defaults(name: str, reposi
     assert values.pop("name") == name
     assert set(values) == set(registry.dump_config(config_class()))
     assert registry.make_config(config_class, values, "model") == config_class()
+
+
+def test_presets_for_one_source_build_for_it(name: str, repository: Path) -> None:
+    folder = repository / "conf" / "model"
+    of_a_source = {
+        path.stem: source for source in FOUR.sources for path in folder.glob(f"*_{source}.yaml")
+    }
+    assert {"d3net_bass", "bsrnn_drums", "bs_roformer_vocals"} <= set(of_a_source)
+    for preset, source in of_a_source.items():
+        values = read_group(folder, preset)
+        if values["name"] == name:
+            with torch.device("meta"):
+                model = registry.build("model", values, AudioSpec((source,)))
+            assert model.spec.sources == (source,)
 
 
 def test_presets_build(name: str, repository: Path) -> None:

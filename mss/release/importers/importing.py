@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,10 +12,10 @@ from typing import Any
 from mss.core.cache import cache_root
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
 from mss.core.types import AudioSpec, to_seconds
-from mss.release.bag import BAG_SUFFIX, BagRecipe, common_contract, member_weights, read_bag
+from mss.release.bag import BAG_SUFFIX, BagRecipe, common_contract, read_bag
 from mss.release.export import export_model
 from mss.release.header import NO_LICENCE, Header
-from mss.release.importers.building import Built, build
+from mss.release.importers.building import build
 from mss.release.importers.demucs_files import make_bag
 from mss.release.importers.download import DownloadError, check, fetch
 from mss.release.importers.foreign import NO_HINTS, Foreign, ForeignBag, Hints
@@ -126,9 +127,9 @@ def _listed(root: Path) -> tuple[Entry, ...]:
 def _name_of(entry: Entry, repo: Repo) -> str:
     """Return the first alias that stands for a model alone, else its full name."""
     for alias in entry.aliases:
-        others = [other for other in repo.entries() if alias in (other.signature, *other.aliases)]
-        if others == [entry] and alias not in repo.bag_names():
-            return alias
+        with contextlib.suppress(DataError):  # several models answer to it
+            if repo.resolve(alias).name == entry.name:
+                return alias
     return entry.name
 
 
@@ -249,13 +250,12 @@ def _draft(bag: ForeignBag) -> BagRecipe:
     except ConfigError as error:
         raise DataError(f"{bag.path}: {error}; fetch the file again") from error
     common_contract(headers, recipe.segment, bag.path)
-    member_weights(recipe, spec.sources, bag.path)
     return recipe
 
 
 def _bare_header(foreign: Foreign) -> Header:
     """Return what a bag needs to know of a member; its weights are let go of again."""
-    built: Built = build(foreign)
+    built = build(foreign)
     return Header(
         arch=built.arch,
         signature=foreign.signature,

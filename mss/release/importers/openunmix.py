@@ -10,8 +10,8 @@ the length of `input_mean`, the bins up to the bandwidth, 16 kHz as published. T
 umx, umxhq and umxl come without JSON: 44.1 kHz, window 4096 and hop 1024.
 
 Its authors run it over the whole track at once. With four sources that takes about 30 MB of memory
-a second of audio (7 GB for four minutes), so that what is imported takes a minute at a time instead,
-long beside what a recurrent layer remembers; separate with another segment to change that.
+a second of audio (7 GB for four minutes), so that what is imported takes a minute at a time, long
+beside what a recurrent layer remembers.
 """
 
 from __future__ import annotations

@@ -6,11 +6,13 @@ list only stand-ins of ours under the names that foreign files use: no name in a
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ Allowed = tuple[Callable[..., Any], str]
 _NAMED = re.compile(r"GLOBAL `?([A-Za-z_][\w.]*)")
 _REASON = re.compile(r"WeightsUnpickler error:\s*(.+)")
 _FETCH_AGAIN = "fetch the file again"
+_SHARED = 4  # times that a file's values may be named on average; tied weights are named twice
 
 
 class ForeignClass:
@@ -40,10 +43,10 @@ def foreign_class(path: str) -> Allowed:
 class Ignored:
     """Stands in for a value that only tells of the training: it forgets all that it is given."""
 
-    def __new__(cls, *args: object) -> Ignored:
+    def __new__(cls, *_args: object) -> Ignored:
         return super().__new__(cls)
 
-    def __init__(self, *args: object) -> None:
+    def __init__(self, *_args: object) -> None:
         """Take what the real class is given."""
 
     def __setstate__(self, state: object) -> None:
@@ -107,7 +110,7 @@ NUMPY: tuple[Allowed, ...] = (
 
 
 def read_pickled(
-    path: Path | str, allowed: Iterable[Allowed] = (), content: IO[bytes] | None = None
+    path: Path | str, allowed: Iterable[Allowed] = (), content: bytes | None = None
 ) -> Any:
     """Return the content of a file that torch.save wrote.
 
@@ -122,12 +125,32 @@ def read_pickled(
     if content is None and not Path(path).is_file():
         raise DataError(f"{path}: there is no such file; check the name")
     try:
+        size = Path(path).stat().st_size if content is None else len(content)
+        if _unpacked(_source(path, content)) > size:
+            raise DataError(
+                f"{path}: a compressed archive, which torch.save never writes and which may unpack "
+                "to any size; bring the file as its author published it"
+            )
         with torch.serialization.safe_globals([*allowed]):
-            return torch.load(content or path, map_location="cpu", weights_only=True)
+            return torch.load(_source(path, content), map_location="cpu", weights_only=True)
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error}") from error
     except Exception as error:  # a hostile or damaged pickle may end in any of them
         raise DataError(f"{path}: {_diagnosis(str(error))}") from error
+
+
+def _source(path: Path | str, content: bytes | None) -> Path | str | io.BytesIO:
+    return path if content is None else io.BytesIO(content)
+
+
+def _unpacked(source: Path | str | io.BytesIO) -> int:
+    """Return how many bytes the entries of an archive of torch.save are; 0: it is no archive."""
+    if not zipfile.is_zipfile(source):
+        return 0
+    with zipfile.ZipFile(source) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def _diagnosis(message: str) -> str:
@@ -149,7 +172,7 @@ def _diagnosis(message: str) -> str:
     reason = (inner.group(1) if inner is not None else message).strip().partition("\n")[0]
     if reason.startswith("Unsupported operand"):
         reason = "its bytes are no pickle of the kind that torch.save writes by default"
-    shown = f" ({reason[:80]})" if reason else ""
+    shown = f" ({reason[:80]})" if " " in reason else ""  # a bare value tells nothing
     return f"damaged, truncated or not a file of torch.save{shown}; {_FETCH_AGAIN}"
 
 
@@ -184,8 +207,16 @@ def require_state(content: Any, path: Path | str) -> dict[str, Tensor]:
                 "(sparse, nested, empty of data, or one value repeated); bring the file with the "
                 "state dict alone"
             )
-        state[name] = value.float() if value.is_floating_point() else value
-    return state
+        state[name] = value
+    stored = {value.untyped_storage().data_ptr(): value for value in state.values()}
+    if sum(map(_bytes, state.values())) > _SHARED * sum(map(_stored_bytes, stored.values())):
+        raise DataError(
+            f"{path}: its weights are a few values under many names, which no model that can be "
+            "imported has; bring the file with the state dict alone"
+        )
+    return {
+        name: value.float() if value.is_floating_point() else value for name, value in state.items()
+    }
 
 
 def _lies_there(value: Tensor) -> bool:
@@ -194,4 +225,12 @@ def _lies_there(value: Tensor) -> bool:
     An expanded one has fewer: a small file would ask for any amount of memory.
     """
     plain = value.layout == torch.strided and value.device.type == "cpu" and not value.is_nested
-    return plain and value.untyped_storage().nbytes() >= value.numel() * value.element_size()
+    return plain and _stored_bytes(value) >= _bytes(value)
+
+
+def _bytes(value: Tensor) -> int:
+    return value.numel() * value.element_size()
+
+
+def _stored_bytes(value: Tensor) -> int:
+    return value.untyped_storage().nbytes()

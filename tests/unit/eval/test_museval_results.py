@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mss.core.errors import DataError
+from mss.core.errors import ConfigError, DataError
 from mss.eval.candidates import read_candidate
+from mss.eval.comparison import compare
 from mss.eval.museval_results import is_museval_folder, read_museval_results
 from mss.eval.summary import over_songs
 from tools.scores import main, scores_table
@@ -119,7 +120,88 @@ def test_musevals_own_aggregate_is_the_same(campaign: Path) -> None:
 def test_such_folders_can_be_compared(campaign: Path, tmp_path: Path) -> None:
     candidate = read_candidate(str(campaign), tmp_path / "results")
     assert candidate.name == "TAK1 (scored by museval)"
-    assert candidate.ids("csdr") == ["csdr/museval/test@unknown"]
+    (id,) = candidate.ids("csdr")
+    assert id.startswith("csdr/museval/test@")
+
+
+def write_museval(
+    folder: Path,
+    frames: dict[str, tuple[float, float]],
+    targets: tuple[str, ...] = ("vocals", "drums"),
+    count: int = 3,
+) -> Path:
+    """Write songs, each with its window and hop in seconds; every score is 1."""
+    (folder / "test").mkdir(parents=True, exist_ok=True)
+    metrics = dict.fromkeys(("SDR", "ISR", "SIR", "SAR"), 1.0)
+    for song, (window, hop) in frames.items():
+        rows = [{"time": i * hop, "duration": window, "metrics": metrics} for i in range(count)]
+        content = {"targets": [{"name": name, "frames": rows} for name in targets]}
+        (folder / "test" / f"{song}.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_frames_and_sources_are_a_part_of_the_protocol(tmp_path: Path) -> None:
+    def ids(name: str, window: float, hop: float, *targets: str) -> set[str]:
+        frames = dict.fromkeys("ab", (window, hop))
+        folder = write_museval(tmp_path / name, frames, targets or ("vocals", "drums"), 12)
+        return set(read_museval_results(folder).ids.values())
+
+    plain = ids("plain", 1.0, 1.0)
+    assert plain == ids("reordered", 1.0, 1.0, "drums", "vocals")
+    others = [
+        ids("long", 30.0, 30.0),
+        ids("overlapping", 1.0, 0.1),
+        ids("alone", 1.0, 1.0, "drums"),
+    ]
+    assert len(plain.union(*others)) == 4 * 4
+    # 0.1 * 3 is not 0.3, and still a tenth of a second
+    stored = read_museval_results(tmp_path / "overlapping")
+    assert "frames of 1 s every 1/10 s" in stored.measures["sir"].definition
+    with pytest.raises(ConfigError, match=r"csdr: definition '.* 30 s every 30 s.* and '.* 1 s ev"):
+        compare(
+            read_candidate(str(tmp_path / "long"), tmp_path),
+            [read_candidate(str(tmp_path / "plain"), tmp_path)],
+        )
+
+
+def test_songs_of_one_frame_say_nothing_of_the_hop(tmp_path: Path) -> None:
+    short = write_museval(tmp_path, {"a": (2.0, 2.0)}, count=1)
+    assert "2 s every 2 s" in read_museval_results(short).measures["csdr"].definition
+    write_museval(short, {"b": (2.0, 1.5)})
+    assert "2 s every 3/2 s" in read_museval_results(short).measures["csdr"].definition
+
+
+@pytest.mark.parametrize("frames", [(30.0, 30.0), (1.0, 0.5)])
+def test_other_frames_in_one_folder_are_refused(
+    tmp_path: Path, frames: tuple[float, float]
+) -> None:
+    write_museval(tmp_path, {"a": (1.0, 1.0), "b": frames})
+    with pytest.raises(DataError, match=r"b\.json: has frames of .* before it of 1 s every 1 s"):
+        read_museval_results(tmp_path)
+
+
+def test_other_frames_in_one_song_are_refused(tmp_path: Path) -> None:
+    path = write_museval(tmp_path, {"a": (1.0, 1.0)}) / "test" / "a.json"
+    content = json.loads(path.read_text())
+    content["targets"][0]["frames"][1]["duration"] = 2.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a\.json: its frames are not of one length"):
+        read_museval_results(tmp_path)
+    content["targets"][0]["frames"][1]["duration"] = math.inf
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"a\.json: is not a song's scores in museval's layout"):
+        read_museval_results(tmp_path)
+
+
+def test_a_song_without_a_source(tmp_path: Path) -> None:
+    write_museval(tmp_path, {"a": (1.0, 1.0)})
+    write_museval(tmp_path, {"b": (1.0, 1.0), "c": (1.0, 1.0)}, ("vocals",))
+    stored = read_museval_results(tmp_path)
+    assert stored.sources == ("vocals", "drums")
+    assert math.isnan(stored.tracks["b"]["csdr"]["drums"])
+    table = scores_table(tmp_path)
+    assert "csdr of drums: 1 of 3 songs, the others have no such score" in table
+    assert "the data is taken to be the same where songs have the same names" in table
 
 
 def test_no_such_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,6 +185,17 @@ def test_equal_scores_are_no_difference():
     assert (found.tied, found.p_value, found.verdict) == (3, None, "same in every song")
 
 
+def test_rounding_is_no_difference():
+    """Eight songs of one model, with other batches of chunks: all a little lower."""
+    scores = np.random.default_rng(0).normal(5, 3, size=8)
+    for higher in (True, False):
+        found = paired_statistics(scores - 4.5e-8 * np.linspace(0.5, 1, 8), scores, higher)
+        assert (found.won, found.lost, found.tied) == (0, 0, 8)
+        assert (found.mean, found.p_value, found.verdict) == (0.0, None, "same in every song")
+    assert paired_statistics(scores - 0.9e-4, scores, True).tied == 8
+    assert paired_statistics(scores - 1.1e-4, scores, True).verdict == "worse"
+
+
 def test_the_same_difference_in_every_song():
     scores = np.random.default_rng(0).normal(5, 3, size=9)
     found = paired_statistics(scores + 0.1, scores, True)

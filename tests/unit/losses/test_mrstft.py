@@ -80,7 +80,8 @@ def test_silence_divides_by_the_floor(make_example: MakeExample) -> None:
     [
         ({"nhops": [100]}, r"loss\.nhops: 1 hops for 2 windows"),
         ({"nffts": [], "nhops": []}, r"loss\.nhops"),
-        ({"nhops": [100, 200]}, r"loss\.nhop: 200"),
+        ({"nhops": [100, 200]}, r"loss\.nhops: 200 .* at most half of nffts = 256"),
+        ({"nffts": [512, 255]}, r"loss\.nffts: 255 is not an even"),
         ({"complex": -1.0}, r"loss\.complex: -1\.0"),
         ({"convergence": 0.0, "log_magnitude": 0.0}, r"every term has weight 0"),
         ({"eps": 0.0}, r"loss\.eps"),

@@ -11,6 +11,7 @@ from mss.core import registry
 from mss.core.errors import ConfigError
 from mss.core.stft import Stft
 from mss.core.types import Estimate, Target
+from mss.losses.spectral import frame_blocks
 from mss.nn.spectral import CentredStft
 
 SOURCES = ("drums", "bass", "vocals")
@@ -66,6 +67,17 @@ def test_spectra_that_no_wave_has_are_seen(make_example: MakeExample) -> None:
     loss = registry.build("loss", {"name": "spectral"}, SOURCES)
     report = loss(Estimate(target.sources, spec + hidden, stft), target)
     assert report.total > 0.1
+
+
+@pytest.mark.parametrize("nhop", [64, 100, 256])
+@pytest.mark.parametrize("length", [1, 256, 257, 1500, 6400, 6401, 6655])
+def test_blocks_of_frames_are_the_whole(nhop: int, length: int) -> None:
+    stft = Stft(512, nhop)
+    wave = torch.randn(2, length, generator=torch.Generator().manual_seed(length))
+    blocks = list(frame_blocks(stft, length, 7))
+    assert len(blocks) == -(-stft.frames(length) // 7)
+    spectra = [stft(wave[..., samples])[..., kept] for samples, kept in blocks]
+    torch.testing.assert_close(torch.cat(spectra, dim=-1), stft(wave))
 
 
 @pytest.mark.parametrize(

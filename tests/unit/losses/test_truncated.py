@@ -134,7 +134,8 @@ def test_a_wrong_quantile(quantile: float) -> None:
 @pytest.mark.parametrize(
     ("inner", "message"),
     [
-        ({"name": "l3"}, r"there is no loss named 'l3'"),
+        ({"name": "l3"}, r"loss\.loss\.name: there is no loss named 'l3'"),
+        ({"name": 5}, r"loss\.loss\.name: 5 is not the name of a loss"),
         ({"epsilon": 1}, r"loss\.loss\.epsilon: there is no such key"),
         ({"weights": {"c": 1.0}}, r"loss\.loss\.weights\.c: the model has no such source"),
     ],

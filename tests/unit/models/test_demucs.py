@@ -119,6 +119,7 @@ def test_works_at_twice_the_sample_rate() -> None:
         ({"norm_groups": 3}, "norm_groups"),
         ({"channels": 9, "dconv_mode": 0, "norm_starts": 1}, "norm_groups"),
         ({"dconv_comp": 100.0}, "dconv_comp"),
+        ({"dconv_comp": 0.0}, "dconv_comp"),
         ({"channels": 10, "dconv_comp": 4.0, "norm_starts": 9}, "dconv_comp"),
     ],
 )

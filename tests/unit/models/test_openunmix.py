@@ -121,6 +121,8 @@ def test_unidirectional_is_causal() -> None:
         ({"nhop": 300}, "nhop"),
         ({"dropout": 1.0}, "dropout"),
         ({"bandwidth": 0.0}, "bandwidth"),
+        ({"bandwidth": float("nan")}, "bandwidth"),
+        ({"bandwidth": float("inf")}, "bandwidth"),
         ({"niter": -1}, "niter"),
         ({"wiener_win_len": 0}, "wiener_win_len"),
     ],

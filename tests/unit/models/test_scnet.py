@@ -128,6 +128,7 @@ def test_sources_keep_their_order() -> None:
         ({"conv_depths": (1, -1, 1)}, "conv_depths"),
         ({"conv_kernel": 4}, "conv_kernel"),
         ({"compress": 5.0}, "compress"),
+        ({"compress": float("nan")}, "compress"),
         ({"dual_path_layers": 3}, "dual_path_layers"),
         ({"expand": 0}, "expand"),
     ],

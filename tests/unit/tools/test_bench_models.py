@@ -1,5 +1,7 @@
 """The table of architectures: its arithmetic is counted rightly, its rows can be built."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -45,6 +47,51 @@ def test_every_architecture_has_a_row_that_builds(repository):
         }
     assert len(built) == len(rows) == len(names("model", plugins=False))
     assert {row.peer for row in rows} - {None} == set(MODEL_PEERS)
+
+
+def result(preset: str, rate: float) -> bench_models.ModelResult:
+    return bench_models.ModelResult(preset, 4, 6.0, 1, 1.0, rate, rate, 1.0)
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch):
+    """Return the file in which rows are kept."""
+    monkeypatch.setattr(bench_models, "OUT", tmp_path / "models.json")
+    return tmp_path / "models.json"
+
+
+def stored(out) -> dict[str, float]:
+    return {row["preset"]: row["realtime_1"] for row in json.loads(out.read_text())["results"]}
+
+
+def test_rows_of_other_models_are_kept(out, monkeypatch, capsys):
+    speed = iter([1.0, 2.0, 3.0])
+    monkeypatch.setattr(bench_models, "measure", lambda row, _: result(row.preset, next(speed)))
+    assert bench.main(["models", "openunmix", "scnet"]) == 0
+    assert bench.main(["models", "scnet"]) == 0
+    assert stored(out) == {"openunmix": 1.0, "scnet": 3.0}
+    assert "openunmix" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_row_is_kept_once_it_is_measured(out, monkeypatch):
+    def measure(row: bench_models.Row, _: int) -> bench_models.ModelResult:
+        if row.preset == "scnet":
+            raise KeyboardInterrupt
+        return result(row.preset, 1.0)
+
+    monkeypatch.setattr(bench_models, "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        bench.main(["models", "openunmix", "scnet"])
+    assert stored(out) == {"openunmix": 1.0}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"results": [1]}', '{"results": [{}]}'])
+def test_a_damaged_file_is_told_before_anything_is_measured(out, monkeypatch, capsys, text):
+    monkeypatch.setattr(bench_models, "measure", lambda *_: pytest.fail("measured"))
+    out.write_text(text)
+    assert bench.main(["models", "scnet"]) == 1
+    assert f"bench: {out}: not a file of this benchmark" in capsys.readouterr().err
+    assert out.read_text() == text
 
 
 def test_interval_of_the_median():

@@ -1,6 +1,7 @@
 """The command, from results folders to tables and files."""
 
 import csv
+import json
 import math
 
 import numpy as np
@@ -115,6 +116,23 @@ def test_honest_words_where_there_is_little_to_say(compare):
     assert "perfect and base are not distinguishable: median difference +0.00 dB" in out
     assert "silent, drums: without 1 of 12 songs" in out
     assert "not compared: loss/demo/test@" in out
+
+
+def test_remarks_are_shown_and_written(compare, results, tmp_path):
+    path = write_scores(results, "marked", songs("drums", *BASE)) / "tracks" / "00.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "remarks": ["SIR depends: by 2 dB"]}), encoding="utf-8")
+    note = "marked: 1 of 12 songs: SIR depends (tracks/SONG.json tells by how much)"
+    assert note in compare("base", "marked", "-o", str(tmp_path)).splitlines()
+    assert f"- {note}\n" in (tmp_path / "comparison.md").read_text(encoding="utf-8")
+
+
+def test_rounding_does_not_decide(compare, results):
+    write_scores(results, "batched", songs("drums", *(BASE - 4.5e-8)))
+    out = compare("base", "batched")
+    assert "batched and base: the same score in every song" in out
+    assert "tied in 12 of 12 songs: equal, or apart by rounding alone (0.0001 at most)" in out
+    assert "worse" not in out.replace("better or worse", "")
 
 
 def test_mistakes_are_one_line(compare):

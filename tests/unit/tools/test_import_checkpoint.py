@@ -1,11 +1,14 @@
 """python -m tools.import_checkpoint: what it prints, and what it exits with."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 from foreign_files import SOURCES, small_hdemucs
 
+from mss.core.cache import CACHE_VARIABLE
+from mss.release.importers.known import KnownFile
 from mss.release.repo import Repo
 from tools.import_checkpoint import main
 
@@ -62,6 +65,46 @@ def test_folder_that_can_t_be_written(checkpoint: Path, capsys: pytest.CaptureFi
     out.write_text("")
     assert main([str(checkpoint), "-o", str(out)]) == 1
     assert "import_checkpoint:" in capsys.readouterr().err
+
+
+def test_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(file: KnownFile, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mss.release.importers.download._stream", interrupted)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    assert main(["htdemucs", "-o", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == (
+        "import_checkpoint: interrupted; the same command starts again\n"
+    )
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_what_stands_for_the_model_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, config = tmp_path / "of mine", tmp_path / "its.yaml"
+    config.write_text(CONFIG)
+    for seed in (0, 1):
+        path = tmp_path / f"{seed}.ckpt"
+        torch.save(small_hdemucs(seed).state_dict(), path)
+        arguments = [str(path), "-o", str(out), "--name", "mine", "--config", str(config)]
+        assert main(arguments) == 0
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("separate")]
+    words = [shlex.split(line.partition(": ")[2]) for line in printed]
+    assert [(line[3], line[5]) for line in words] == [
+        (str(out), "mine"),
+        (str(out), Repo(out).entries()[-1].name),
+    ]
+
+
+def test_empty_name(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(checkpoint), "--name", ""]) == 1
+    assert "--name: '' can't be a model's name" in capsys.readouterr().err
 
 
 def test_files_without_a_known_name(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def expected_levels(songs: Path, song: str, stem: str) -> dict[str, float]:
 
 
 def test_the_view(repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(repo, songs)) == 0
+    assert main(command(repo, songs, "test.batch_size=2")) == 0
     name = next(repo.glob("signs-aaaa1111-*.safetensors")).stem
     folder = repo.parent / "leakage" / name / "folder-test"
 
@@ -122,7 +122,9 @@ def test_the_view(repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]) -
     assert (table["drums"]["songs"], table["drums"]["silent"]) == ("2", "0")
 
     content: dict[str, Any] = json.loads((folder / "leakage.json").read_text())
-    assert content["separator"] == name
+    system = content["system"]
+    assert (system["name"], system["device"], system["batch_size"]) == (name, "cpu", 2)
+    assert system["inference"]["overlap"] == "1/8"
     assert len(content["fingerprint"]) == 64
     assert content["songs"][0]["track"] == "one"
     drums = next(row for row in content["stems"] if row["stem"] == "drums")
@@ -162,6 +164,7 @@ def test_stems_that_make_up_a_source_are_its_own(
     [
         (["dset.rot=1"], "dset.rot: there is no such key"),
         (["test.split=train"], "train"),
+        (["test.shifts=2"], "test.shifts=2: stems are separated unshifted"),
         (["-n", "zzzz"], "there is no model 'zzzz'"),
     ],
 )

@@ -141,11 +141,28 @@ def test_beside_needs_the_same_protocol(songs: Path, capsys: pytest.CaptureFixtu
 
     assert "other songs, other targets or another definition" in refused(there)
     assert "holds no summary.json" in refused(songs.parent / "results" / "nobody")
-    summary = there / "folder-test" / "nsdr" / "summary.json"
-    content = json.loads(summary.read_text())
-    content["protocol"]["measures"]["csdr"] = content["protocol"]["measures"].pop("nsdr")
-    summary.write_text(json.dumps(content))
-    assert "has csdr, and here is nsdr; give the same test=" in refused(there)
+    assert main(["mixture", *options(others, "test=csdr")]) == 0
+    assert "has csdr, and here is nsdr; give the same test=" in refused(
+        there / "folder-test" / "csdr"
+    )
+
+
+def test_remarks_and_missing_scores_are_told(
+    songs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["mixture", "irm1@256", *options(songs)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("nsdr of bass: 1 of 2 songs, the others have no such score") == 1
+
+    folder = songs.parent / "results" / "oracle-mixture" / "folder-test" / "nsdr" / "tracks"
+    content = json.loads((folder / "loud.json").read_text())
+    content["remarks"] = ["SIR depends on rounding: by up to 3 dB"]
+    (folder / "loud.json").write_text(json.dumps(content))
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (told,) = [line for line in lines if "depends on rounding" in line]
+    assert told.startswith("oracle-mixture: 1 of 2 songs: SIR depends on rounding (")
 
 
 def test_a_second_start_keeps_scores(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +15,8 @@ import pytest
 from mss.core.cache import CACHE_VARIABLE
 from mss.core.errors import DataError
 from mss.release.importers.download import DownloadError, fetch
-from mss.release.importers.importing import import_source
-from mss.release.importers.known import DEMUCS, Known, KnownFile
+from mss.release.importers.importing import ImportOptions, import_source
+from mss.release.importers.known import DEMUCS, MSST, Known, KnownFile
 from mss.release.repo import Repo
 
 CONTENT = b"weights" * 5000
@@ -104,6 +106,69 @@ def test_changed_file_in_the_cache_is_told(server: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="remove it and fetch"):
         fetch(KnownFile(f"{server}/model.ckpt", SHA256), tmp_path / "cache")
     assert Served.asked == []
+
+
+def test_web_page_in_place_of_a_file(server: str, tmp_path: Path) -> None:
+    served, cached = Served.files / "model.ckpt", tmp_path / "cache" / "model.ckpt"
+    served.write_bytes(b"\n<!DOCTYPE html><html>log in</html>")
+    for sha256 in (None, SHA256):
+        with pytest.raises(DownloadError, match="a web page came instead of the file"):
+            fetch(KnownFile(f"{server}/model.ckpt", sha256), cached.parent)
+        assert list(cached.parent.iterdir()) == []
+    cached.write_bytes(served.read_bytes())  # as an earlier version kept it
+    served.write_bytes(CONTENT)
+    assert fetch(KnownFile(f"{server}/model.ckpt"), cached.parent).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "error", [ssl.SSLError("bad record"), OSError("gone"), http.client.IncompleteRead(b"")]
+)
+def test_network_that_breaks_off(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    (Served.files / "model.ckpt").write_bytes(CONTENT)
+
+    def read(self: http.client.HTTPResponse, amount: int | None = None) -> bytes:
+        raise error
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", read)
+    with pytest.raises(DownloadError, match=r"bad record|gone|IncompleteRead"):
+        fetch(KnownFile(f"{server}/model.ckpt"), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_full_disk_is_no_fault_of_the_network(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (Served.files / "model.ckpt").write_bytes(CONTENT)
+    monkeypatch.setattr("mss.release.importers.download.open", _full, raising=False)
+    with pytest.raises(OSError, match="No space left") as caught:
+        fetch(KnownFile(f"{server}/model.ckpt"), tmp_path / "cache")
+    assert not isinstance(caught.value, DataError)
+
+
+def _full(path: Path, mode: str) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_bad_download_without_a_checksum_is_not_kept(
+    server: str, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tuple(KnownFile(f"{server}/model.{ending}") for ending in ("ckpt", "yaml"))
+    known = Known("public", "hdemucs", ("drums",), MSST, files, "https://example.org")
+    monkeypatch.setattr("mss.release.importers.importing.known_models", lambda: {"public": known})
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    (Served.files / "model.ckpt").write_bytes(CONTENT)
+    (Served.files / "model.yaml").write_text("model: hdemucs")
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"model\.ckpt: damaged.* \(the download is removed\)"):
+            import_source("public", root)
+    assert Served.asked == ["/model.ckpt", "/model.yaml", "/model.ckpt"]
+    for name in ("model.ckpt", "model.yaml"):  # what the user brought is the user's
+        (tmp_path / name).write_bytes((Served.files / name).read_bytes())
+    with pytest.raises(DataError, match="damaged"):
+        import_source("public", root, ImportOptions(files=tmp_path))
+    assert (tmp_path / "model.ckpt").exists()
 
 
 def known_at(url: str, path: Path) -> Known:

