@@ -128,17 +128,22 @@ def resolve(kind: str, name: Any, plugins: bool = True, where: str | None = None
 
 def _load_plugin(entry: EntryPoint, where: str) -> Any:
     """Return the class that another package's entry point names."""
-    package = entry.dist.name if entry.dist else "an unknown package"
-    plugin = f"{where}: the plug-in {entry.name} = {entry.value} of {package}"
     try:
         found = entry.load()
     except Exception as error:  # a foreign module may raise whatever it likes while it is imported
-        raise ConfigError(
-            f"{plugin} cannot be loaded ({type(error).__name__}: {error}); mend or uninstall it"
-        ) from error
+        fault = f"cannot be loaded ({type(error).__name__}: {error})"
+        raise _plugin_error(entry, where, fault) from error
     if not dataclasses.is_dataclass(getattr(found, "Config", None)):
-        raise ConfigError(f"{plugin} has no dataclass `Config`; mend or uninstall it")
+        raise _plugin_error(entry, where, "has no dataclass `Config`")
     return found
+
+
+def _plugin_error(entry: EntryPoint, where: str, fault: str) -> ConfigError:
+    package = entry.dist.name if entry.dist else "an unknown package"
+    return ConfigError(
+        f"{where}: the plug-in {entry.name} = {entry.value} of {package} {fault}; mend or uninstall"
+        " that package"
+    )
 
 
 @functools.cache

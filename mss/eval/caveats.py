@@ -23,7 +23,7 @@ def remark_notes(results: StoredResults) -> Iterator[str]:
     songs = Counter(
         kind
         for remarks in results.remarks.values()
-        for kind in {remark.partition(":")[0] for remark in remarks}
+        for kind in dict.fromkeys(remark.partition(":")[0] for remark in remarks)
     )
     for kind, count in songs.items():
         of = plural(len(results.tracks), "song")

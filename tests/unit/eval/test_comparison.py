@@ -187,8 +187,9 @@ def test_names_must_differ(read):
 
 
 def test_a_measure_without_common_songs_does_not_hide_the_others(read):
-    one = read("one", {GAIN: ONE, LOSS: {"a": {"drums": 1.0, "bass": NAN}}})
-    nothing = {song: {"drums": NAN, "bass": 1.0} for song in "ab"}
+    drums = {song: {"drums": 1.0, "bass": NAN} for song in "abcd"}
+    nothing = {song: {"drums": NAN, "bass": 1.0} for song in "abcd"}
+    one = read("one", {GAIN: ONE, LOSS: drums})
     two = read("two", {GAIN: TWO, LOSS: nothing})
     comparison = compare(one, [two])
     assert [of.measure.name for of in comparison.measures] == ["gain"]
@@ -196,7 +197,7 @@ def test_a_measure_without_common_songs_does_not_hide_the_others(read):
     assert left_out.startswith("loss/demo/test@")
     assert left_out.endswith("(no song in which both two and one have a score)")
     # a third system has the measure: it stays, without the second
-    three = read("three", {GAIN: TWO, LOSS: {"a": {"drums": 2.0, "bass": 2.0}}})
+    three = read("three", {GAIN: TWO, LOSS: drums})
     comparison = compare(one, [two, three])
     assert {row.system for row in comparison.measures[1].rows} == {"three"}
     assert comparison.left_out == (left_out,)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mss.core.errors import ConfigError, DataError
-from mss.eval.candidates import read_candidate
+from mss.eval.candidates import Candidate, read_candidate
 from mss.eval.comparison import compare
 from mss.eval.museval_results import is_museval_folder, read_museval_results
 from mss.eval.summary import over_songs
@@ -122,6 +122,9 @@ def test_such_folders_can_be_compared(campaign: Path, tmp_path: Path) -> None:
     assert candidate.name == "TAK1 (scored by museval)"
     (id,) = candidate.ids("csdr")
     assert id.startswith("csdr/museval/test@")
+    again = Candidate("again", candidate.seeds)
+    (note,) = compare(candidate, [again]).notes
+    assert "the data is taken to be the same where songs have the same names" in note
 
 
 def write_museval(

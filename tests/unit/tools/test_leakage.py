@@ -124,7 +124,7 @@ def test_the_view(repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]) -
     content: dict[str, Any] = json.loads((folder / "leakage.json").read_text())
     system = content["system"]
     assert (system["name"], system["device"], system["batch_size"]) == (name, "cpu", 2)
-    assert system["inference"]["overlap"] == "1/8"
+    assert system["inference"]["overlap"] == 0.25
     assert len(content["fingerprint"]) == 64
     assert content["songs"][0]["track"] == "one"
     drums = next(row for row in content["stems"] if row["stem"] == "drums")
