@@ -167,7 +167,7 @@ def build_dataset(cfg: DictConfig) -> Any:
     if kind is None:
         raise ConfigError(f"dset.kind: this key is needed; {registry.names('dataset')}")
     name = values.pop("name", kind)
-    found = registry.resolve("dataset", kind)
+    found = registry.resolve("dataset", kind, where="dset.kind")
     return found(registry.make_config(found.Config, values, "dset"), name=name)
 
 

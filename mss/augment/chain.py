@@ -58,7 +58,7 @@ def make_batch_augments(
     """
     augments = []
     for name, keys in values.items():
-        found = registry.resolve("batch_augment", name)
+        found = registry.resolve("batch_augment", name, where=f"augment.batch.{name}")
         config = registry.make_config(found.Config, keys or {}, f"augment.batch.{name}")
         if config.proba > 0:
             augments.append(found(config, spec))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from mss.core.errors import ConfigError
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 
 
@@ -53,6 +56,7 @@ class Separator(nn.Module, ABC):
 
     def __init__(self, config: SeparatorConfig, spec: AudioSpec) -> None:
         super().__init__()
+        check_numbers(config)
         self.config = config
         self.spec = spec
 
@@ -87,3 +91,23 @@ class Separator(nn.Module, ABC):
     @abstractmethod
     def tiny(cls, spec: AudioSpec) -> Separator:
         """Return an instance small enough for a contract test (well below 1 M parameters)."""
+
+
+def check_numbers(config: SeparatorConfig) -> None:
+    """Raise a ConfigError unless `segment` is positive and every other number is finite."""
+    if config.segment <= 0:
+        raise ConfigError(f"model.segment: {config.segment} s is not positive")
+    for key in fields(config):
+        for number in _floats(getattr(config, key.name)):
+            # nan passes every check of a range, since it compares as false
+            if not math.isfinite(number):
+                raise ConfigError(f"model.{key.name}: {number} is not a finite number")
+
+
+def _floats(value: Any) -> Iterator[float]:
+    """Yield the floats of a value, in nested tuples too."""
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _floats(item)

@@ -24,7 +24,6 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 from mss.core.wiener import wiener
-from mss.models.checks import check_numbers
 from mss.nn.subbands import BandLayout, BandMasks, BandSplit
 
 # Keeps the logarithm of a silent bin finite (aimless).
@@ -213,7 +212,6 @@ def band_edges(config: BandSplitRNNConfig, samplerate: int) -> tuple[int, ...]:
 
 
 def _check(config: BandSplitRNNConfig, spec: AudioSpec) -> None:
-    check_numbers(config)
     for key in ("features", "layers", "hidden_size", "norm_groups", "mask_hidden", "mask_layers"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")

@@ -19,7 +19,6 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 from mss.core.wiener import wiener
-from mss.models.checks import check_numbers
 from mss.nn.dense import BranchOptions, D2Block, MultiScaleBranch
 from mss.nn.padding import pad_to_multiple
 
@@ -223,7 +222,6 @@ class D3Net(Separator):
 
 
 def _check(config: D3NetConfig, spec: AudioSpec) -> None:
-    check_numbers(config)
     if config.nfft < 2 or config.nfft % 2 or not 1 <= config.nhop <= config.nfft // 2:
         raise ConfigError(
             f"model.nhop: {config.nhop} samples; from 1 to half of an even model.nfft ="

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
-from mss.models.checks import check_numbers
 from mss.nn.dconv import DConv, DConvOptions
 from mss.nn.init import rescale_convolutions
 from mss.nn.recurrent import SpanBLSTM
@@ -259,7 +258,6 @@ class _Level:
 
 
 def _check(config: DemucsConfig) -> None:
-    check_numbers(config)
     for key in ("channels", "depth", "kernel_size", "stride", "norm_groups"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")

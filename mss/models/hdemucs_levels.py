@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mss.core.errors import ConfigError
+from mss.core.separator import check_numbers
 from mss.core.types import AudioSpec
-from mss.models.checks import check_numbers
 from mss.nn.dconv import DConvOptions
 from mss.nn.hybrid_layers import LayerOptions
 
@@ -169,7 +169,7 @@ def _level(
 
 
 def _check_options(config: HDemucsConfig) -> None:
-    check_numbers(config)
+    check_numbers(config)  # before the model itself is made, which does it, too
     for key in ("channels", "depth", "nfft", "norm_groups", "kernel_size", "time_stride", "stride"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from mss.core.errors import ConfigError
 from mss.core.separator import Features, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate, Seconds
-from mss.models.checks import check_numbers
 from mss.models.hdemucs import HDemucsConfig
 from mss.models.hdemucs_branches import HybridBranches
 from mss.models.hdemucs_levels import plan_levels
@@ -242,7 +241,6 @@ def _transformer_options(config: HTDemucsConfig, width: int) -> CrossTransformer
 
 
 def _check_transformer(config: HTDemucsConfig, width: int) -> None:
-    check_numbers(config)
     if config.bottom_channels < 0:
         raise ConfigError(f"model.bottom_channels: {config.bottom_channels} is negative; 0 is none")
     for key in ("t_layers", "t_heads"):

@@ -20,7 +20,6 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
-from mss.models.checks import check_numbers
 from mss.nn.tfc_tdf import DecoderLevel, EncoderLevel, TfcTdf, TfcTdfOptions
 
 
@@ -181,7 +180,6 @@ def _options(config: MDX23CConfig) -> TfcTdfOptions:
 
 
 def _check(config: MDX23CConfig) -> None:
-    check_numbers(config)
     for key in (
         *("nfft", "hop", "bins", "subbands", "channels", "growth", "scales", "blocks"),
         *("bottleneck_factor", "norm_groups"),

@@ -19,7 +19,6 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, Seconds
 from mss.core.wiener import wiener
-from mss.models.checks import check_numbers
 from mss.nn.unmix import TargetNetwork
 
 
@@ -131,7 +130,6 @@ class OpenUnmix(Separator):
 
 
 def _check(config: OpenUnmixConfig, spec: AudioSpec) -> None:
-    check_numbers(config)
     for key in ("hidden_size", "nb_layers", "nfft", "nhop"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")

@@ -18,7 +18,6 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
-from mss.models.checks import check_numbers
 from mss.nn.band_split import Band, BandMask, BandSplit
 from mss.nn.rotary import rotary_table
 from mss.nn.rotary_transformer import RMSNorm, RotaryTransformer
@@ -202,7 +201,6 @@ def _along_bands(transformer: nn.Module, x: Tensor, table: tuple[Tensor, Tensor]
 
 def check_options(config: RoformerConfig) -> None:
     """Raise a ConfigError for the first option that can't be."""
-    check_numbers(config)
     positive = (
         "dim depth time_transformer_depth freq_transformer_depth heads dim_head"
         " mask_estimator_depth mlp_expansion_factor stft_n_fft stft_hop_length"

@@ -19,7 +19,6 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
-from mss.models.checks import check_numbers
 from mss.nn.dual_path import DualPathBLSTM, frames_from_spectrum, spectrum_over_frames
 from mss.nn.sparse_subbands import Band, SparseDecoderBlock, SparseEncoderBlock, split_bands
 
@@ -174,7 +173,6 @@ def _bands(config: SCNetConfig, index: int, bins: int) -> tuple[Band, ...]:
 
 
 def _check(config: SCNetConfig) -> None:
-    check_numbers(config)
     for key in ("nfft", "hop", "compress", "conv_kernel", "dual_path_layers", "expand"):
         if getattr(config, key) <= 0:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")

@@ -22,7 +22,6 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, Seconds
-from mss.models.checks import check_numbers
 from mss.nn.padding import pad_to_multiple
 
 # strided 5 x 5 convolutions that halve an even size as TensorFlow's "same" padding does
@@ -190,7 +189,6 @@ def ratio_masks(magnitudes: Tensor, exponent: float) -> Tensor:
 
 
 def _check(config: SpleeterConfig, spec: AudioSpec) -> None:
-    check_numbers(config)
     for key in ("nfft", "nhop", "bins", "frames", "channels", "depth"):
         if getattr(config, key) < 1:
             raise ConfigError(f"model.{key}: {getattr(config, key)} is not positive")
