@@ -30,7 +30,6 @@ from typing import Any
 import torch
 from einops import rearrange
 from torch import Tensor
-from torch.nn import functional as F
 
 from mss.core.errors import DataError
 from mss.metrics.frames import Framing, any_silent, decibels, energy, frame_energies
@@ -225,21 +224,22 @@ def _correlations(reference: Tensor, estimate: Tensor) -> Tensor:
     total = torch.zeros(
         rows, 2 * rows, size // 2 + 1, dtype=torch.complex128, device=reference.device
     )
+    # zeros behind the end, and behind a block of x
+    x = torch.zeros(rows, size, dtype=torch.float64, device=reference.device)
+    y = torch.zeros(2 * rows, size, dtype=torch.float64, device=reference.device)
     for start in range(0, length, step):
-        x = torch.fft.rfft(_double(reference, start, step), n=size).conj()
-        y = torch.cat([_double(audio, start, size) for audio in (reference, estimate)])
-        spectra = torch.fft.rfft(y)
+        stop, behind = min(start + step, length), min(start + size, length)
+        x[:, : stop - start] = reference[:, start:stop]
+        x[:, stop - start : step] = 0
+        y[:rows, : behind - start] = reference[:, start:behind]
+        y[rows:, : behind - start] = estimate[:, start:behind]
+        y[:, behind - start :] = 0
+        x_spectra, y_spectra = torch.fft.rfft(x).conj(), torch.fft.rfft(y)
         # row by row: what is added to stays in the cache
         for row in range(rows):
-            total[row].addcmul_(x[row], spectra)
+            total[row].addcmul_(x_spectra[row], y_spectra)
     lags: Tensor = torch.fft.irfft(total, n=size)[..., :TAPS]
     return lags
-
-
-def _double(audio: Tensor, start: int, length: int) -> Tensor:
-    """Return `length` samples from `start` in float64, zeros behind the end."""
-    part = audio[..., start : start + length].double()
-    return F.pad(part, (0, length - part.shape[-1]))
 
 
 def _block_toeplitz(lags: Tensor) -> Tensor:
@@ -313,16 +313,28 @@ def _projected_ratios(
     size = _fast_length(max(span.stop - span.start for span in spans) + TAPS - 1)
     own_response = torch.fft.rfft(filters.own, n=size)  # [S, C, C, bins]
     every_response = torch.fft.rfft(filters.every, n=size)  # [K, K, bins]
+    # memory that all frames share: taking and giving back some for each takes longer
+    padded = torch.zeros(*reference.shape[:2], size, dtype=torch.float64, device=reference.device)
+    own, every = (torch.empty_like(own_response[:, 0]) for _ in range(2))
+    flat = every.flatten(0, 1)  # [K, bins], the same memory
+
+    def spectra(audio: Tensor) -> Tensor:
+        """Return [S, C, bins]."""
+        padded[..., : audio.shape[-1]] = audio
+        padded[..., audio.shape[-1] :] = 0
+        found: Tensor = torch.fft.rfft(padded)
+        return found
+
     frames = []
     for span in spans:
-        target = torch.fft.rfft(reference[..., span].double(), n=size)  # [S, C, bins]
-        own, every = torch.zeros_like(target), torch.zeros_like(target)
+        target = spectra(reference[..., span])
+        own.zero_()
+        every.zero_()
         for channel in range(channels):
             own.addcmul_(target[:, channel, None], own_response[:, channel])
-        flat = every.flatten(0, 1)  # [K, bins], the same memory
         for spectrum, response in zip(target.flatten(0, 1), every_response, strict=True):
             flat.addcmul_(spectrum, response)
-        artefacts = torch.fft.rfft(estimate[..., span].double(), n=size).sub_(every)
+        artefacts = spectra(estimate[..., span]).sub_(every)
         above = [_signal_energy(part, size) for part in (target, own, every)]
         # in place from here: the last use of each
         below = [
