@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from mss import build, ranks
 from mss.core import distrib, registry
 from mss.eval.evaluate import EvaluationConfig
-from mss.eval.results import Protocol, ResultsFolder, System
+from mss.eval.protocol import Protocol, System
+from mss.eval.results import ResultsFolder
 from mss.eval.runner import evaluate_set
 from mss.eval.table import plural, render_summary
 from mss.metrics.base import make_metrics, stated_measures

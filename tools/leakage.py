@@ -11,7 +11,7 @@ from mss.core.errors import ConfigError, StemgridError
 if TYPE_CHECKING:
     from mss.core.targets import TargetMap
     from mss.data.tracks import TrackSet
-    from mss.eval.results import System
+    from mss.eval.protocol import System
     from mss.eval.stem_contents import ContentsRow, StemContents
     from mss.report.tables import Table
 
@@ -54,7 +54,7 @@ def view_leakage(
     """
     # Here, not above: --help needs neither torch nor hydra.
     from mss import build
-    from mss.eval.results import System
+    from mss.eval.protocol import System
     from mss.eval.separation import recording_separator
     from mss.eval.stem_contents import aggregate_contents, contents_of_tracks
     from mss.eval.table import plural

@@ -68,7 +68,8 @@ def evaluate_oracles(
     # Here, not above: --help needs neither torch nor hydra.
     from mss.eval.caveats import remark_notes, shared_notes
     from mss.eval.oracles import make_oracles
-    from mss.eval.results import System, read_results
+    from mss.eval.protocol import System
+    from mss.eval.results import read_results
     from mss.eval.table import plural
     from mss.report.tables import render_text
     from tools.evaluation import shared_evaluation

@@ -79,7 +79,7 @@ def evaluate_release(
         The table; None on a rank other than the first.
     """
     # Here, not above: --help needs neither torch nor hydra.
-    from mss.eval.results import System
+    from mss.eval.protocol import System
     from mss.eval.separation import recording_separator
     from mss.infer.bag import bag_chunk_fn
     from mss.infer.shifts import draw_shifts
@@ -136,7 +136,7 @@ def evaluate_stems(root: Path, options: Options) -> str | None:
         options: see Options.
     """
     from mss.eval.estimators import SeparatedStems
-    from mss.eval.results import System
+    from mss.eval.protocol import System
     from tools.evaluation import shared_evaluation
 
     with shared_evaluation(options.overrides) as evaluation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mss.eval.results import Protocol
+from mss.eval.protocol import Protocol
 from mss.eval.summary import MeanScore, MeasureSummary, SourceScore, Summary
 
 _HEAD: tuple[str, ...] = ("source", "score", "do nothing", "difference", "songs")

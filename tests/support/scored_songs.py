@@ -8,7 +8,8 @@ from torch import Tensor
 
 from mss.core.targets import TargetMap
 from mss.eval.evaluate import Silence, TrackResult
-from mss.eval.results import Protocol, ResultsFolder, System
+from mss.eval.protocol import Protocol, System
+from mss.eval.results import ResultsFolder
 from mss.metrics.base import Measure, SingleMetric
 
 Scores = Mapping[str, Mapping[str, float]]

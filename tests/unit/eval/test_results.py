@@ -15,7 +15,8 @@ from mss.core.targets import TargetMap
 from mss.core.types import InferenceDefaults
 from mss.eval.evaluate import FrameCount, Silence, TrackResult
 from mss.eval.museval_json import read_museval_json
-from mss.eval.results import Protocol, ResultsFolder, System, plain_numbers, read_results
+from mss.eval.protocol import Protocol, System
+from mss.eval.results import ResultsFolder, plain_numbers, read_results
 from mss.eval.summary import summarise
 from mss.eval.table import render_summary
 from mss.metrics.energy import NSDR

@@ -16,7 +16,8 @@ from torch import Tensor
 from mss.core.errors import ConfigError, DataError
 from mss.core.targets import TargetMap
 from mss.eval.estimators import Song
-from mss.eval.results import Protocol, ResultsFolder, System
+from mss.eval.protocol import Protocol, System
+from mss.eval.results import ResultsFolder
 from mss.eval.runner import evaluate_set
 from mss.metrics.bsseval_metric import BSSEval
 from mss.metrics.energy import NSDR
