@@ -127,8 +127,8 @@ def test_layouts() -> None:
     [
         (lambda r, e: (r, e[..., 1:]), "differ in sources, channels or samples"),
         (lambda r, e: (r[0, 0], e[0, 0]), r"takes \[S, T, C\] or \[S, T\], not \[2000\]"),
-        (lambda r, e: (r, e * math.nan), "estimate is infinite or not a number"),
-        (lambda r, e: (r * math.inf, e), "reference is infinite or not a number"),
+        (lambda r, e: (r, e * math.nan), "an estimate is infinite, too large or not a number"),
+        (lambda r, e: (r * math.inf, e), "a reference is infinite, too large or not a number"),
         (lambda r, e: (r * 0, e), "a reference is silent throughout"),
         (lambda r, e: (r, e * 0), "an estimate is silent throughout"),
     ],
