@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mss import build, ranks
 from mss.core import distrib, registry
+from mss.core.errors import ConfigError
 from mss.eval.evaluate import EvaluationConfig
 from mss.eval.protocol import Protocol, System
 from mss.eval.results import ResultsFolder
@@ -114,13 +115,24 @@ class Evaluation:
 
 
 @contextmanager
-def shared_evaluation(overrides: Sequence[str] = ()) -> Iterator[Evaluation]:
+def shared_evaluation(
+    overrides: Sequence[str] = (), separates: bool = True
+) -> Iterator[Evaluation]:
     """Give the evaluation that this process and its other ranks, if there are any, share.
 
+    Args:
+        overrides: see Evaluation.
+        separates: a model separates the songs; what speaks of that is refused otherwise.
+
     Raises:
+        ConfigError: see Evaluation, or `test.shifts` where nothing is separated.
         PeerError: another rank ended or can't be reached.
     """
     evaluation = Evaluation(overrides)
+    if evaluation.test.shifts and not separates:
+        raise ConfigError(
+            f"test.shifts={evaluation.test.shifts}: no model separates anything here; leave it out"
+        )
     with ranks.lost_peers():
         # gloo on any device: ranks tell each other no more than that they are done
         ranks.join(build.choose_device("cpu"), evaluation.tracks.fingerprint, PATIENCE)

@@ -74,7 +74,7 @@ def evaluate_oracles(
     from mss.report.tables import render_text
     from tools.evaluation import shared_evaluation
 
-    with shared_evaluation(overrides) as evaluation:
+    with shared_evaluation(overrides, separates=False) as evaluation:
         tracks, targets = evaluation.tracks, evaluation.targets
         # where the sources are not all stems, the others are a part of the mixture, too
         oracles = make_oracles(names, rest=set(targets.all_stems) != set(tracks.stems))

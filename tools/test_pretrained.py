@@ -139,7 +139,7 @@ def evaluate_stems(root: Path, options: Options) -> str | None:
     from mss.eval.protocol import System
     from tools.evaluation import shared_evaluation
 
-    with shared_evaluation(options.overrides) as evaluation:
+    with shared_evaluation(options.overrides, separates=False) as evaluation:
         tracks, targets = evaluation.tracks, evaluation.targets
         stems = SeparatedStems(root, tracks.split, tracks.tracks, targets.sources)
         rows = dict(zip(targets.sources, targets.stems, strict=True))

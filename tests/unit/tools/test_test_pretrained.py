@@ -303,6 +303,8 @@ def test_stems_that_were_separated_elsewhere(
         assert theirs["scores"]["nsdr"]["sources"][source]["score"] == pytest.approx(
             score, abs=1e-5
         )
+    assert main([*arguments, "test.shifts=2"]) == 1
+    assert "test.shifts=2: no model separates anything here" in capsys.readouterr().err
     for option in (["-n", "aaaa"], ["--record"], ["--repo", str(repo)]):
         assert main([*arguments, *option]) == 1
         assert capsys.readouterr().err.startswith(f"test_pretrained: {option[0]}: speaks of a")
