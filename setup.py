@@ -22,6 +22,7 @@ CORE = [
     "platformdirs>=4",
     "filelock>=3.12",
     "tqdm>=4.66",
+    "mutagen>=1.47",
 ]
 
 # Experiments: configuration, grids, data sets, evaluation.
@@ -55,6 +56,7 @@ DEV = [
     "types-tqdm",
     "build",
     "wheel",
+    "openvino>=2025.0",
     "demucs==4.1.0",
     "bs-roformer==1.2.4",
     "librosa>=0.10",

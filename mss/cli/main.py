@@ -7,6 +7,7 @@ answer without torch.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -44,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name (default: sys.argv's).
     """
     arguments = make_parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a file's name may hold bytes that are no text, or none of the terminal's
+            stream.reconfigure(errors="backslashreplace")
     try:
         code: int = arguments.run(arguments)
     except StemgridError as error:

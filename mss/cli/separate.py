@@ -8,30 +8,33 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar, get_args
 
+from mss.api.events import SongDone, SongFailed, SongSkipped
+from mss.api.inputs import find_songs
+from mss.api.options import WHOLE, Backend, OutputOptions, SeparationOptions, parse_seconds
 from mss.cli.models import add_repo_argument
-from mss.core.audio_formats import OUTPUT_FORMATS, OutputFormat, parse_format
+from mss.cli.reporting import FLOAT_FORMAT, JsonLines, Reporter, Terminal
+from mss.core.audio_formats import OUTPUT_FORMATS, parse_format
 from mss.core.errors import ConfigError, StemgridError
-from mss.infer.song_names import song_names
-
-if TYPE_CHECKING:
-    import torch
-
-    from mss.infer.files import SeparatedFile
+from mss.infer.rescale import Rescale
+from mss.infer.song_names import DEFAULT_TEMPLATE, NameTemplate
 
 SUMMARY = "separate recordings: OUT/<song>/<source>.<ext>"
 
-FLOAT_FORMAT = "wav32"
-"""The format to advise where samples were clipped."""
+Value = TypeVar("Value")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's arguments."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="audio or video files")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="audio or video files, folders (with all folders in them), or patterns (songs/*.mp3)",
+    )
     add_repo_argument(parser)
     parser.add_argument(
         "-n",
@@ -40,7 +43,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a model's full name, its signature, or the start of either (default: the repo's "
         "default model; see `stemgrid models`)",
     )
-    parser.add_argument(
+    _add_what_comes_out(parser.add_argument_group("what comes out"))
+    _add_where_it_goes(parser.add_argument_group("where it goes"))
+    _add_how_it_runs(parser.add_argument_group("how it runs"))
+
+
+def _add_what_comes_out(group: argparse._ArgumentGroup) -> None:
+    some = group.add_mutually_exclusive_group()
+    some.add_argument(
+        "--stems", nargs="+", default=(), metavar="STEM", help="these sources only, in this order"
+    )
+    some.add_argument(
+        "--two-stems", metavar="STEM", help="this source, and the mixture without it: no_STEM"
+    )
+    group.add_argument(
+        "--residual", action="store_true", help="write what the stems leave of the mixture, too"
+    )
+    which = group.add_mutually_exclusive_group()
+    which.add_argument(
+        "--format",
+        type=_argument(parse_format),
+        default="wav16",
+        metavar="FORMAT",
+        help=f"one of {', '.join(OUTPUT_FORMATS)} (default: %(default)s)",
+    )
+    which.add_argument(
+        "--float32",
+        action="store_const",
+        const=FLOAT_FORMAT,
+        dest="format",
+        help=f"as --format {FLOAT_FORMAT}: never clips",
+    )
+    group.add_argument(
+        "--rescale",
+        choices=get_args(Rescale),
+        default="none",
+        help="shared: where a stem is beyond full scale, lower all stems of the song by one gain",
+    )
+
+
+def _add_where_it_goes(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "-o",
         "--out",
         type=Path,
@@ -48,62 +91,95 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="where the songs' folders go (default: %(default)s)",
     )
-    parser.add_argument(
-        "--format",
-        type=_format,
-        default="wav16",
-        metavar="FORMAT",
-        help=f"one of {', '.join(OUTPUT_FORMATS)} (default: %(default)s)",
+    group.add_argument(
+        "--name-template",
+        type=_argument(NameTemplate),
+        default=NameTemplate(DEFAULT_TEMPLATE),
+        metavar="TEMPLATE",
+        help="of a file beneath OUT, of {song} {stem} {ext} {model} {folder} "
+        f"(default: {DEFAULT_TEMPLATE})",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--skip-existing", action="store_true", help="leave out songs whose files are all there"
+    )
+    group.add_argument(
+        "--json", action="store_true", help="tell what happens as JSON, one object a line"
+    )
+
+
+def _add_how_it_runs(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--device",
         default="auto",
         help="cpu, cuda, cuda:1, mps, or auto: the first accelerator there is (default)",
     )
-    parser.add_argument(
-        "--segment",
-        type=_seconds,
-        metavar="SECONDS",
-        help="length of one chunk; shorter takes less memory (default: the model's)",
+    group.add_argument(
+        "--backend",
+        choices=get_args(Backend),
+        default="auto",
+        help="what runs the network; auto: the fastest that is installed (default)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--segment",
+        type=_argument(_segment),
+        metavar="SECONDS",
+        help="length of one chunk; shorter takes less memory; "
+        f"{WHOLE}: the whole song at once (default: the model's)",
+    )
+    group.add_argument(
         "--overlap",
         type=_overlap,
         metavar="SHARE",
         help="share of a chunk that the next one repeats, from 0 to below 1 (default: the model's)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--shifts",
+        type=_count(0),
+        default=0,
+        metavar="N",
+        help="take the mean over N random shifts in time: N times the work (default: %(default)s)",
+    )
+    group.add_argument(
+        "--seed", type=_count(0), default=0, metavar="N", help="of the shifts (default: 0)"
+    )
+    group.add_argument(
         "--batch-size",
-        type=_count,
+        type=_count(1),
         default=1,
         metavar="N",
         help="chunks separated together (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threads", type=_count, metavar="N", help="CPU threads (default: torch's choice)"
+    group.add_argument(
+        "--jobs",
+        type=_count(1),
+        default=1,
+        metavar="N",
+        help="songs separated at once, with one model and the threads shared (default: 1)",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--threads", type=_count(1), metavar="N", help="CPU threads (default: torch's choice)"
+    )
+    group.add_argument(
         "--plugins",
         action="store_true",
         help="let an installed plug-in give the model's architecture",
     )
 
 
-def _format(text: str) -> OutputFormat:
-    try:
-        return parse_format(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+def _argument(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """Return a parser whose ConfigError is a wrong argument."""
+
+    def parsed(text: str) -> Value:
+        try:
+            return parse(text)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
 
 
-def _seconds(text: str) -> Fraction:
-    try:
-        seconds = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        seconds = Fraction(0)
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, as 7.8 is")
-    return seconds
+def _segment(text: str) -> Any:
+    return text if text == WHOLE else parse_seconds(text)
 
 
 def _overlap(text: str) -> float:
@@ -116,10 +192,13 @@ def _overlap(text: str) -> float:
     return share
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+def _count(least: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+
+    return count
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -128,87 +207,43 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         StemgridError: the model, the device or an option is at fault; or the only file is.
     """
-    import torch
+    from mss.api.separator import SongSeparator, failure_message
 
-    from mss.infer.bag import bag_chunk_fn
-    from mss.infer.files import separate_file
-    from mss.infer.plan import make_plan
-    from mss.release.repo import Repo
-
-    songs = song_names(arguments.files)
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-    device = choose_device(arguments.device)
-    release = Repo(arguments.repo).load(arguments.name, device, arguments.plugins)
-    inference = release.inference
-    if arguments.segment is not None:
-        inference = replace(inference, segment=arguments.segment)
-    if arguments.overlap is not None:
-        inference = replace(inference, overlap=arguments.overlap)
-    make_plan(release.spec, inference, arguments.batch_size)  # refuses nonsense before any work
-    chunk_fn = bag_chunk_fn(release.members, release.weights)
+    options = SeparationOptions(
+        stems=tuple(arguments.stems),
+        two_stems=arguments.two_stems,
+        shifts=arguments.shifts,
+        seed=arguments.seed,
+        segment=arguments.segment,
+        overlap=arguments.overlap,
+        batch_size=arguments.batch_size,
+        threads=arguments.threads,
+        backend=arguments.backend,
+        residual=arguments.residual,
+    )
+    output = OutputOptions(
+        format=arguments.format,
+        rescale=arguments.rescale,
+        template=arguments.name_template,
+        skip_existing=arguments.skip_existing,
+    )
+    found = find_songs(arguments.files, arguments.out)
+    separator = SongSeparator(
+        arguments.name, arguments.repo, arguments.device, options, plugins=arguments.plugins
+    )
+    reporter: Reporter = JsonLines() if arguments.json else Terminal(whole=not options.stems)
     failures: list[str] = []
-    with _terminated_as_exit():
-        for path, name in songs.items():
-            try:
-                with _progress_bar(name) as progress:
-                    result = separate_file(
-                        chunk_fn,
-                        release.spec,
-                        inference,
-                        path,
-                        arguments.out,
-                        arguments.format,
-                        name=name,
-                        batch_size=arguments.batch_size,
-                        progress=progress,
-                    )
-            except StemgridError as error:
-                failures.append(str(error))
-            except torch.OutOfMemoryError as error:
-                raise StemgridError(
-                    f"{path}: the device {device} has too little memory; give a shorter --segment "
-                    f"(now {float(inference.segment or 0):g} s), --batch-size 1, or --device cpu"
-                ) from error
-            else:
-                _tell(result, arguments.format)
-    return _tell_failures(failures, len(songs))
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; "auto": the first accelerator there is, else the CPU.
-
-    Raises:
-        ConfigError: no such device, or this machine has none.
-    """
-    import torch
-
-    if name == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return found if found is not None else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(
-            f"--device {name}: can't be used here ({str(error).splitlines()[0]}). "
-            "Leave the option out, or give cpu."
-        ) from error
-    return device
-
-
-@contextlib.contextmanager
-def _progress_bar(name: str) -> Iterator[Callable[[float], None]]:
-    """Yield a function that moves a bar on stderr to a share in [0, 1]; none off a terminal."""
-    from tqdm import tqdm
-
-    form = "{desc} {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left"
-    with tqdm(total=1.0, desc=name[:40], bar_format=form, leave=False, disable=None) as bar:
-
-        def move_to(share: float) -> None:
-            bar.update(share - bar.n)
-
-        yield move_to
+    total = 0
+    events = separator.run(found, arguments.out, output, jobs=arguments.jobs)
+    with _terminated_as_exit(), contextlib.closing(events), reporter:
+        for event in events:
+            reporter.show(event)
+            total += isinstance(event, SongDone | SongSkipped | SongFailed)
+            if isinstance(event, SongFailed):
+                failures.append(event.error)
+    if failures:
+        raise StemgridError(failure_message(failures, total))
+    return 0
 
 
 @contextlib.contextmanager
@@ -222,31 +257,3 @@ def _terminated_as_exit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, old)
-
-
-def _tell(result: SeparatedFile, fmt: OutputFormat) -> None:
-    """Print what was written, and warn of what the format cut off."""
-    folder = next(iter(result.stems.values())).parent
-    minutes, seconds = divmod(result.frames / result.samplerate, 60)
-    facts = f"{fmt.name}, {result.samplerate} Hz, {int(minutes)}:{seconds:04.1f}"
-    if len(result.stems) > 1 and result.sum_error_db is not None:
-        facts += f", mixture minus stems {result.sum_error_db:.1f} dB"
-    print(f"{folder}: {', '.join(result.stems)} ({facts})", flush=True)
-    clipped = {source: count for source, count in result.clipped.items() if count}
-    if clipped:
-        counts = ", ".join(f"{count} of {source}" for source, count in clipped.items())
-        print(
-            f"stemgrid: warning: {folder}: samples beyond full scale were cut off: {counts}; "
-            f"--format {FLOAT_FORMAT} keeps them",
-            file=sys.stderr,
-        )
-
-
-def _tell_failures(failures: list[str], total: int) -> int:
-    """Return the exit code; where some of several files failed, print which and why."""
-    if not failures:
-        return 0
-    if total == 1:
-        raise StemgridError(failures[0])
-    listed = "".join(f"\n  {failure}" for failure in failures)
-    raise StemgridError(f"{len(failures)} of {total} files could not be separated:{listed}")

@@ -2,10 +2,10 @@
 
 Delays: FFmpeg drops the encoder's priming samples where the file tells them (an MP4 edit list, the
 LAME tag of an MP3, Opus pre-skip), so sample 0 is the first that was encoded. The padding of the
-last frame is dropped for MP3 and Opus; it stays in an MP4 (up to 1023 samples of AAC), whose length
-is often held in milliseconds only, so that cutting to it would lose samples. Gaps between time
-stamps are not filled. Decoding always starts at the first sample: seeking in these formats is not
-exact to the sample.
+last frame is dropped for MP3 and Opus, and for an MP4 whose edit list counts in samples, as ours
+do; it stays (up to 1023 samples of AAC) where the length is held in milliseconds, as is often so:
+cutting to that would lose samples. Gaps between time stamps are not filled. Decoding always starts
+at the first sample: seeking in these formats is not exact to the sample.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mss.core.audio_headers import AudioInfo, truncated
+from mss.core.audio_headers import AudioInfo, mp4_timescale, truncated
 from mss.core.errors import DataError
 
 Samples = npt.NDArray[np.float32]
@@ -25,6 +25,8 @@ Samples = npt.NDArray[np.float32]
 # An MP4's declared duration exceeds what is decoded by less than a frame of AAC (2048 samples with
 # SBR), where nothing is missing.
 _MP4_TOLERANCE = 2048  # samples
+
+_MP4_MAX_PRIMING = 16384  # samples; FFmpeg's limit, too
 
 
 def probe(path: Path, stream: int = 0) -> AudioInfo:
@@ -58,6 +60,28 @@ def probe(path: Path, stream: int = 0) -> AudioInfo:
         )
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """Return what FFmpeg knows of a file, by its names in lower case, such as "album_artist".
+
+    Raises:
+        DataError: not a media file.
+    """
+    with _opened(path) as container:
+        found: dict[str, str] = {}
+        for holder in (*container.streams.audio[:1], container):
+            found |= {_text(key).lower(): _text(text) for key, text in holder.metadata.items()}
+    return found
+
+
+def _text(escaped: str) -> str:
+    """Return text whose bytes were not UTF-8 as Windows' western European one, as most of it is."""
+    found = escaped.encode("utf-8", "surrogateescape")
+    try:
+        return found.decode("utf-8")
+    except UnicodeDecodeError:
+        return found.decode("cp1252", "replace")
+
+
 def decode(info: AudioInfo) -> Generator[Samples, None, None]:
     """Yield the samples of a probed file, a codec frame at a time.
 
@@ -72,6 +96,7 @@ def decode(info: AudioInfo) -> Generator[Samples, None, None]:
         selected = _select(path, container, info.stream)
         is_mp4 = "mp4" in container.format.name
         declared = _declared_frames(container, selected, info.samplerate) if is_mp4 else None
+        end = declared if _counts_samples(path, selected, info.samplerate) else None
         decoded = 0
         for frame in _frames(path, container, selected):
             found = (frame.sample_rate, frame.layout.nb_channels)
@@ -81,7 +106,11 @@ def decode(info: AudioInfo) -> Generator[Samples, None, None]:
                     f" {info.channels} channels to {found[0]} Hz, {found[1]} channels. Convert it"
                     " to one format first: `ffmpeg -i FILE FILE.wav`."
                 )
-            yield _to_float(frame)
+            samples = _to_float(frame)
+            if end is not None:
+                samples = samples[:, : max(0, end - decoded)]
+            if samples.shape[1]:
+                yield samples
             decoded += frame.samples
         if declared is not None and decoded < declared - _MP4_TOLERANCE:
             raise truncated(path, f"{declared} frames", f"{decoded} were found")
@@ -93,8 +122,11 @@ def _opened(path: Path) -> Iterator[Any]:
     import av
 
     try:
-        # "file:" keeps a colon in the name from being taken for a protocol.
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}",  # "file:" keeps a colon in the name from being taken for a protocol
+            options={"protocol_whitelist": "file"},
+            metadata_errors="surrogateescape",  # metadata in any encoding, or damaged
+        )
     except av.error.FFmpegError as error:
         raise DataError(
             f"{path}: neither libsndfile nor FFmpeg can open it ({error.strerror}). Is it an audio"
@@ -143,12 +175,26 @@ def _damaged(path: Path, seconds: float, fault: str) -> str:
 def _declared_frames(container: Any, selected: Any, samplerate: int) -> int | None:
     """Return the declared length in samples, rounded; None where there is none."""
     if selected.duration is not None and selected.time_base is not None:
-        seconds = Fraction(selected.duration) * Fraction(selected.time_base)
+        duration = selected.duration
+        # Apple's encoders tell the priming in a tag, and count it in the length all the same.
+        if "mp4" in container.format.name and 0 < (selected.start_time or 0) < _MP4_MAX_PRIMING:
+            duration -= selected.start_time
+        seconds = Fraction(duration) * Fraction(selected.time_base)
     elif container.duration is not None:  # microseconds, of the longest stream
         seconds = Fraction(container.duration, 1_000_000)
     else:
         return None
     return round(seconds * samplerate)
+
+
+def _counts_samples(path: Path, selected: Any, samplerate: int) -> bool:
+    """Tell whether a stream's length is exact: held by an MP4, in samples, from the first one."""
+    ticks = Fraction(1, samplerate)
+    return (
+        selected.time_base == ticks
+        and not selected.start_time
+        and mp4_timescale(path) == samplerate
+    )
 
 
 def _to_float(frame: Any) -> Samples:

@@ -173,6 +173,45 @@ def _check_ogg(path: Path, handle: BinaryIO) -> Decoder:
     raise truncated(path, "a whole last Ogg page", f"the file ends within it at byte {file_bytes}")
 
 
+def mp4_timescale(path: Path) -> int | None:
+    """Return the ticks a second in which the edit lists of an MP4 count.
+
+    It stands in the movie header, moov/mvhd (ISO 14496-12, section 8.2.2). None where there is
+    none, or the file is in fragments (moov/mvex), whose lengths the header doesn't know.
+    """
+    with open(path, "rb") as handle:
+        end = _size(handle)
+        movie = _find_box(handle, b"moov", 0, end)
+        header = _find_box(handle, b"mvhd", *movie) if movie else None
+        if movie is None or header is None or _find_box(handle, b"mvex", *movie):
+            return None
+        handle.seek(header[0])
+        content = handle.read(24)
+    # A version and flags, two times of 32 or (in version 1) 64 bits, then the ticks.
+    offset = 20 if content[:1] == b"\x01" else 12
+    return int.from_bytes(content[offset : offset + 4], "big") or None
+
+
+def _find_box(handle: BinaryIO, name: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Return where the content of the first box of a name starts and ends, within [start, end)."""
+    for _ in range(_MAX_CHUNKS):
+        handle.seek(start)
+        head = handle.read(16)
+        if len(head) < 8 or start + 8 > end:
+            return None
+        size, body = int.from_bytes(head[:4], "big"), start + 8
+        if size == 1:  # a wide one
+            size, body = int.from_bytes(head[8:], "big"), start + 16
+        elif size == 0:  # to the end
+            size = end - start
+        if size < body - start:
+            return None
+        if head[4:8] == name:
+            return body, min(start + size, end)
+        start += size
+    return None
+
+
 def _route_mp3(handle: BinaryIO) -> Decoder:
     """Leave to libsndfile only an MP3 whose Xing/Info header holds a length it can trust.
 

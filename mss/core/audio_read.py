@@ -28,6 +28,10 @@ _UNKNOWN_FRAMES = 2**62  # libsndfile says SF_COUNT_MAX (2**63 - 1) for a FLAC o
 # Encoders count an MP3's frames with or without the one that holds the count.
 _MP3_TOLERANCE = 2 * 1152  # samples
 
+# The last page of an Ogg Vorbis file tells where the audio ends, perhaps before its last packet:
+# seeking into it, libsndfile lands too far. A page holds up to 255 packets of 4096 samples.
+_OGG_LAST_PAGE = 255 * 4096  # samples
+
 _DEFAULT_BLOCK = 2**16  # samples
 
 
@@ -207,6 +211,8 @@ def _decode_soundfile(
         with _SequentialFile(os.fspath(info.path)) as handle:
             if info.exact:
                 position = min(start, info.frames)
+                if handle.subtype == "VORBIS":
+                    position = max(0, min(position, info.frames - _OGG_LAST_PAGE))
                 handle.seek(position)
             while position < end:
                 skips = position < start

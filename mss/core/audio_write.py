@@ -1,12 +1,17 @@
-"""Writing audio files: WAV, FLAC and MP3, streamed, atomic, by libsndfile.
+"""Writing audio files, streamed and atomic: WAV, FLAC, MP3, Ogg by libsndfile, M4A by FFmpeg.
 
 Integers are rounded to the nearest step (ties to even) and limited here: libsndfile rounds FLAC but
 floors WAV. A 16-bit file that is read and written again is therefore bit-exact. No dither is added.
+
+Every format gives back exactly the samples that were written, in number and place, where the
+decoder honours what the file says of the encoder's delay and padding, as `audio_read` does; but for
+an MP3 of 32 kbit/s, whose frames have no room for it. The same audio gives the same bytes.
 """
 
 import contextlib
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +19,8 @@ from types import TracebackType
 import soundfile
 import torch
 
-from mss.core.audio_formats import OutputFormat, check_format, compression_level, format_of
+from mss.core.audio_encode import Encoder, open_encoder
+from mss.core.audio_formats import OutputFormat, check_format, format_of
 from mss.core.errors import DataError
 from mss.core.files import atomic_path
 
@@ -22,6 +28,8 @@ from mss.core.files import atomic_path
 MAX_WAV_BYTES = 2**32 - 2**12
 
 _INTEGER_BITS = {"PCM_16": 16, "PCM_24": 24}
+
+_NEVER_EMPTY = ("MPEG_LAYER_III", "OPUS", "AAC")
 
 
 def open_writer(
@@ -87,8 +95,8 @@ class AudioWriter:
         path: the file.
         frames: samples per channel written so far.
         peak: largest magnitude so far, 1.0 being full scale.
-        clipped: samples so far beyond full scale, which integers and MP3 players cut off; a float
-            file holds them, so there it stays 0.
+        clipped: samples so far beyond full scale, which integers and players of lossy formats cut
+            off; a float file holds them, so there it stays 0.
     """
 
     def __init__(
@@ -113,12 +121,15 @@ class AudioWriter:
         self._wide = format.container == "WAV" and expected_bytes > 0.9 * MAX_WAV_BYTES
         self._stack = contextlib.ExitStack()
         self._temporary: Path | None = None
-        self._file: soundfile.SoundFile | None = None
+        self._encoder: Encoder | None = None
+        self._checksum = 0  # of the samples, for a name that an Ogg stream needs
 
     def __enter__(self) -> "AudioWriter":
         with self._faults(), contextlib.ExitStack() as stack:
             self._temporary = stack.enter_context(atomic_path(self.path))
-            self._file = self._create(self._temporary)
+            self._encoder = open_encoder(
+                self._temporary, self.samplerate, self.channels, self.format, self._wide
+            )
             self._stack = stack.pop_all()
         return self
 
@@ -128,13 +139,15 @@ class AudioWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._file is not None
+        assert self._encoder is not None
         if error is None:
             with self._faults(), self._stack:
                 self._complete()
             return
         try:
-            self._file.close()
+            # a full disk fails here again; the error that is on its way is the one to tell
+            with contextlib.suppress(OSError, soundfile.LibsndfileError):
+                self._encoder.close()
         finally:
             self._stack.__exit__(kind, error, trace)  # removes the temporary file
 
@@ -147,7 +160,7 @@ class AudioWriter:
         Raises:
             DataError: not finite; disk full; a WAV that grows past 4 GB unannounced.
         """
-        assert self._file is not None, "use the writer in a with block"
+        assert self._encoder is not None, "use the writer in a with block"
         assert block.shape[:-1] == (self.channels,), tuple(block.shape)
         if block.shape[-1] == 0:
             return
@@ -166,36 +179,28 @@ class AudioWriter:
         self.peak = max(self.peak, peak)
         if self.format.limits and peak > 1:
             self.clipped += int((block.abs() > 1).sum())
+        samples = _encode(block, self.format.subtype).T.contiguous().numpy()  # [n, C]
+        if self.format.container == "OGG":
+            self._checksum = zlib.crc32(samples.data, self._checksum)
         with self._faults():
-            self._file.write(_encode(block, self.format.subtype).T.contiguous().numpy())  # [n, C]
+            self._encoder.write(samples)
         self.frames += block.shape[-1]
-
-    def _create(self, temporary: Path) -> soundfile.SoundFile:
-        level = compression_level(self.samplerate, self.format.kbps)
-        return soundfile.SoundFile(
-            os.fspath(temporary),
-            "w",
-            samplerate=self.samplerate,
-            channels=self.channels,
-            format="RF64" if self._wide else self.format.container,
-            subtype=self.format.subtype,
-            compression_level=level,
-            bitrate_mode=None if level is None else "CONSTANT",
-        )
 
     def _complete(self) -> None:
         """Close the file and set right what libsndfile leaves."""
-        assert self._file is not None
+        assert self._encoder is not None
         assert self._temporary is not None
-        if self.frames == 0 and self.format.container == "MP3":
-            # MPEG audio can't be empty (libsndfile would leave no byte): one silent sample.
-            self._file.write(torch.zeros(1, self.channels).numpy())
-        self._file.close()
+        if self.frames == 0 and self.format.subtype in _NEVER_EMPTY:
+            # libsndfile and FFmpeg would leave a file that no one can read: one silent sample.
+            self._encoder.write(torch.zeros(1, self.channels).numpy())
+        self._encoder.close()
         if self.frames == 0 and self.format.container == "FLAC":
             bits = _INTEGER_BITS[self.format.subtype]
             self._temporary.write_bytes(_empty_flac(self.samplerate, self.channels, bits))
         if self.format.subtype == "FLOAT":
             _clear_peak_time(self._temporary)
+        if self.format.container == "OGG":
+            _number_ogg_stream(self._temporary, self._checksum)
 
     @contextlib.contextmanager
     def _faults(self) -> Iterator[None]:
@@ -241,3 +246,19 @@ def _clear_peak_time(path: Path) -> None:
         if chunk >= 0:
             handle.seek(chunk + 12)  # name, size, version, then the time
             handle.write(bytes(4))
+
+
+def _number_ogg_stream(path: Path, serial: int) -> None:
+    """Replace the random number that libsndfile gives an Ogg stream, in every page (RFC 3533)."""
+    from mutagen.ogg import OggPage
+
+    with open(path, "r+b") as handle:
+        while True:
+            start = handle.tell()
+            try:
+                page = OggPage(handle)
+            except EOFError:
+                return
+            page.serial = serial
+            handle.seek(start)
+            handle.write(page.write())  # of the same size, with its checksum

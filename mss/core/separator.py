@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from mss.core.errors import ConfigError
+from mss.core.errors import ConfigError, nearest_name_hint
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 
 
@@ -87,10 +88,90 @@ class Separator(nn.Module, ABC):
         features = self.analyse(mix)
         return self.synthesise(features, self.network(*features.inputs))
 
+    def keep_sources(self, sources: Sequence[str]) -> Separator:
+        """Return a model, for evaluation, of only some sources, in the order asked for.
+
+        What it estimates is what this one does for them; what only the others need is not computed,
+        where the architecture allows that. It shares this one's weights, but for the rows of a last
+        layer that it may need; this one stays as it is.
+
+        Args:
+            sources: names out of `spec.sources`.
+
+        Raises:
+            ConfigError: none, an unknown one, or one that stands twice.
+        """
+        rows = source_rows(self.spec, sources)
+        spec = replace(self.spec, sources=tuple(sources))
+        # the modules are copied, so that eval() and what is dropped leave the original alone
+        shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
+        kept: Separator = copy.deepcopy(self, shared)
+        if rows != tuple(range(len(self.spec.sources))):
+            if kept._keep_rows(rows):
+                kept.spec = spec
+            else:
+                kept = PickedSources(kept, spec)
+        return kept.eval()
+
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        """Drop what only other sources need, so that the estimates in evaluation are these rows.
+
+        Models override it. Returns False, and changes nothing, where those rows need all of it.
+        """
+        return False
+
     @classmethod
     @abstractmethod
     def tiny(cls, spec: AudioSpec) -> Separator:
         """Return an instance small enough for a contract test (well below 1 M parameters)."""
+
+
+class PickedSources(Separator):
+    """Some sources of a model that has to estimate all of them.
+
+    Args:
+        model: estimates them all.
+        spec: with the sources to pick, in any order.
+    """
+
+    def __init__(self, model: Separator, spec: AudioSpec) -> None:
+        super().__init__(model.config, spec)
+        self.model = model
+        self._rows = list(source_rows(model.spec, spec.sources))
+
+    @property
+    def inference(self) -> InferenceDefaults:
+        return self.model.inference
+
+    def analyse(self, mix: Tensor) -> Features:
+        return self.model.analyse(mix)
+
+    def network(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.model.network(*inputs)
+
+    def synthesise(self, features: Features, outputs: tuple[Tensor, ...]) -> Estimate:
+        every = self.model.synthesise(features, outputs)
+        spec = None if every.spec is None else every.spec[:, self._rows]
+        return Estimate(every.wave[:, self._rows], spec, every.stft)
+
+    @classmethod
+    def tiny(cls, spec: AudioSpec) -> Separator:
+        raise NotImplementedError("it is made from a model, by Separator.keep_sources")
+
+
+def source_rows(spec: AudioSpec, sources: Sequence[str]) -> tuple[int, ...]:
+    """Return where names stand among a model's sources.
+
+    Raises:
+        ConfigError: none, an unknown one, or one that stands twice.
+    """
+    for name in sources:
+        if name not in spec.sources:
+            raise ConfigError(
+                f"sources: the model has no {name!r}.{nearest_name_hint(name, spec.sources)}"
+            )
+    replace(spec, sources=tuple(sources))  # raises where there is none, or one twice
+    return tuple(spec.sources.index(name) for name in sources)
 
 
 def check_numbers(config: SeparatorConfig) -> None:

@@ -78,30 +78,54 @@ class AudioSpec:
 
 Normalise = Literal["none", "file_mono_std"]
 
+WindowKind = Literal["triangle", "hann", "flat", "linear_fade"]
+"""Weight of a chunk's samples in the overlap-add; see mss.infer.plan.window_weights."""
+
+Tail = Literal["short", "centred"]
+"""What becomes of the chunks that a recording's end cuts; see InferenceDefaults."""
+
 
 @dataclass(frozen=True)
 class InferenceDefaults:
     """How a model wants to be run over a whole file; part of a release.
 
+    A file that lacks a field was made before there was that field, and by a program that did what
+    is now its default. So the default is what the file's scores were measured with, whatever the
+    model's class would choose today.
+
     Attributes:
         segment: seconds of one chunk; None: the whole file at once.
-        overlap: share of a chunk that the next one repeats, in [0, 1).
-        window: weight of a chunk's samples in the overlap-add: "triangle" (Demucs) or "hann" or
-            "flat".
+        overlap: share of what a chunk keeps that the next one repeats, in [0, 1).
+        window: weight of what a chunk keeps in the overlap-add: "triangle" (Demucs), "hann",
+            "flat" or "linear_fade" (MSST).
         normalise: "file_mono_std" divides by the standard deviation of the whole file's mono
             mix after subtracting its mean (Demucs); "none" leaves the input as it is.
+        context: seconds at each edge of a chunk that the model hears and whose estimate is
+            discarded; at the file's own start and end nothing is.
+        tail: the last chunks, which the file's end cuts, are separated as they are ("short"), or
+            lengthened on both sides to a whole segment ("centred"), with the file's own samples
+            where it has any and zeros elsewhere, and cut again (Demucs for its HTDemucs).
     """
 
     segment: Seconds | None
     overlap: float = 0.25
-    window: Literal["triangle", "hann", "flat"] = "triangle"
+    window: WindowKind = "triangle"
     normalise: Normalise = "none"
+    context: Seconds = Fraction(0)
+    tail: Tail = "short"
 
     def __post_init__(self) -> None:
         if self.segment is not None and self.segment <= 0:
             raise ConfigError(f"segment: {self.segment} s is not positive")
         if not 0 <= self.overlap < 1:
             raise ConfigError(f"overlap: {self.overlap} is not in [0, 1)")
+        if self.context < 0:
+            raise ConfigError(f"context: {self.context} s is negative")
+        if self.segment is not None and 2 * self.context >= self.segment:
+            raise ConfigError(
+                f"context: {float(self.context):g} s at both edges leave nothing of a segment of "
+                f"{float(self.segment):g} s; give less context or a longer segment"
+            )
 
 
 @dataclass

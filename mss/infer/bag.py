@@ -47,7 +47,7 @@ class Bag:
         self.spec = common_spec(specs)
         if weights is None:
             weights = [[1.0] * len(self.spec.sources) for _ in members]
-        shares = _normalised_weights(weights, len(members), self.spec.sources)
+        shares = normalised_weights(weights, len(members), self.spec.sources)
         self._members = [
             (member, row[:, None, None])  # [S, 1, 1], against [B, S, C, T]
             for member, row in zip(members, shares, strict=True)
@@ -104,7 +104,7 @@ def common_spec(specs: Sequence[AudioSpec]) -> AudioSpec:
     return first
 
 
-def _normalised_weights(
+def normalised_weights(
     weights: Sequence[Sequence[float]], members: int, sources: tuple[str, ...]
 ) -> Tensor:
     """Return weights [M, S] whose sum over the members is 1 for every source."""

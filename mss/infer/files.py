@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import shutil
-import tempfile
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from torch import Tensor
 
-from mss.core.audio import convert_channels
+from mss.core.audio_formats import check_format
 from mss.core.audio_io import (
     AudioReader,
     AudioWriter,
@@ -23,12 +20,16 @@ from mss.core.audio_io import (
     open_writer,
     parse_format,
 )
-from mss.core.errors import DataError, StemgridError
-from mss.core.normalise import MonoStatistics, Normalisation
-from mss.core.types import AudioSpec, ChunkFn, InferenceDefaults
+from mss.core.audio_tags import Tags, read_tags, write_tags
+from mss.core.errors import ConfigError, DataError
+from mss.infer.engine import Engine, Facts, Session
+from mss.infer.output_map import with_residual
+from mss.infer.pipeline import WriteBehind, read_ahead
+from mss.infer.rescale import Rescale, shared_gain
 from mss.infer.separate import ProgressFn
-from mss.infer.session import ModelInput, StreamingSession
 from mss.infer.song_names import song_name
+from mss.infer.staging import Staging, staged
+from mss.infer.sum_error import SumError
 
 _BLOCK = 1 << 16
 """Samples read at a time; bounds memory beside the model, and is no part of the result."""
@@ -40,14 +41,16 @@ class SeparatedFile:
 
     Attributes:
         path: the recording.
-        stems: the file of each source.
+        stems: the file of each source, and of the residual where it was asked for.
         samplerate: Hz, of the recording and of every stem.
         channels: of every stem.
         frames: samples per channel of the recording and of every stem.
-        peaks: by source, largest magnitude; 1.0 is full scale.
+        peaks: by source, largest magnitude as written; 1.0 is full scale.
         clipped: by source, samples beyond full scale that the format cut off (0 in float files).
         sum_error_db: energy of (mixture - sum of the stems) over that of the mixture, in dB,
-            before the format's rounding; None where the mixture is silent.
+            before a gain and the format's rounding; None where the mixture is silent.
+        gain: what all stems were multiplied by; 1.0: nothing was changed.
+        left_out: tags and pictures of the recording that the stems don't have, a phrase each.
     """
 
     path: Path
@@ -58,227 +61,235 @@ class SeparatedFile:
     peaks: dict[str, float]
     clipped: dict[str, int]
     sum_error_db: float | None
+    gain: float = 1.0
+    left_out: tuple[str, ...] = ()
 
 
 def separate_file(
-    chunk_fn: ChunkFn,
-    spec: AudioSpec,
-    inference: InferenceDefaults,
+    engine: Engine,
     path: str | os.PathLike[str],
     out_folder: str | os.PathLike[str],
     fmt: str | OutputFormat = "wav16",
     *,
     name: str | None = None,
-    batch_size: int = 1,
+    places: Mapping[str, Path] | None = None,
+    rescale: Rescale = "none",
+    residual: bool = False,
     progress: ProgressFn | None = None,
 ) -> SeparatedFile:
     """Separate an audio file into ``out_folder/<name>/<source>.<ext>``.
 
-    Stems have the recording's sample rate, length and (mono or stereo) channels. They appear
-    together when all are complete: after an exception, Ctrl-C included, nothing has changed on the
-    disk. Their level is never changed; samples beyond full scale are counted, and only a float
-    format keeps them.
+    Stems have the recording's sample rate, length and channels. They appear together when all are
+    complete: after an exception, Ctrl-C included, nothing has changed on the disk. Tags and cover
+    art are copied. Decoding and encoding overlap with the separation, each in a thread; the result
+    does not depend on it.
 
-    The recording is decoded twice where the model normalises by facts about the whole of it.
+    The recording is decoded twice where the engine has to hear the whole of it first.
+
+    With rescale "none" no level is ever changed: samples beyond full scale are counted, and only a
+    float format keeps them. With "shared", where any sample of any stem is beyond full scale, one
+    gain for all stems brings the largest to full scale, so that they still sum to the (quieter)
+    mixture. The gain is known at the end only, so the stems wait as float files in the staging
+    folder: in constant memory, without a second separation, for their size on the disk. MP3 and
+    its like may pass full scale a little when decoded, whatever was encoded.
 
     Args:
-        chunk_fn, spec, inference, batch_size: as in mss.infer.separate.separate.
+        engine: what separates.
         path: the recording; anything that mss.core.audio_io reads.
         out_folder: is created.
         fmt: as mss.core.audio_io.parse_format takes it.
-        name: of the song's folder (default: the file's name without its ending).
-        progress: told the share that is done, in [0, 1].
+        name: of the song in `out_folder` (default: the file's name without its ending).
+        places: each stem's file, beneath `out_folder` (default: ``<name>/<source>.<ext>``).
+        rescale: see above.
+        residual: write what the stems leave of the mixture, too, as "residual".
+        progress: told the share that is done, in [0, 1], after every block; what it raises ends
+            the separation.
 
     Raises:
         DataError: the file can't be read, holds no audio, or its stems can't be written.
         ConfigError: the format, segment or overlap is nonsense, or the format can't hold this.
     """
+    if rescale not in get_args(Rescale):
+        raise ConfigError(f"rescale: {rescale!r} is unknown; use {', '.join(get_args(Rescale))}")
     chosen = fmt if isinstance(fmt, OutputFormat) else parse_format(fmt)
-    file = Path(path)
-    folder = Path(out_folder) / (name or song_name(file))
-    stems = {source: folder / f"{source}{chosen.extension}" for source in spec.sources}
+    file, out = Path(path), Path(out_folder)
+    for each in (file, out):
+        _check_name(each)
+    song = name or song_name(file)
+    own = len(engine.sources)
+    if residual:
+        engine = with_residual(engine)
+    stems = {
+        stem: out / (places[stem] if places else Path(song, f"{stem}{chosen.extension}"))
+        for stem in engine.sources
+    }
     for stem in stems.values():
-        if stem.exists() and stem.samefile(file):
+        if os.path.exists(stem) and os.path.exists(file) and os.path.samefile(stem, file):
             raise DataError(f"{file}: a stem would overwrite it. Choose another folder with -o.")
     with open_reader(file, check_finite=True) as reader:
-        normalisation, frames = _first_pass(reader, spec, inference)
-        session = StreamingSession(
-            chunk_fn,
-            spec,
-            inference,
-            reader.info.samplerate,
-            reader.info.channels,
-            normalisation,
-            batch_size,
-        )
-        with staged(folder) as staging:
-            sums = _SumError(session.channels)
-            with contextlib.ExitStack() as stack:
-                writers = [
-                    stack.enter_context(
-                        open_writer(
-                            staging / stem.name,
-                            reader.info.samplerate,
-                            session.channels,
-                            chosen,
-                            frames=frames,
-                        )
-                    )
-                    for stem in stems.values()
-                ]
-                written = _second_pass(reader, session, writers, sums, frames, progress)
-            if written == 0:
-                raise DataError(f"{file}: holds no audio. Give a file of at least one sample.")
+        info = reader.info
+        facts, frames = _first_pass(reader, engine, progress)
+        session = engine.session(info.samplerate, info.channels, facts)
+        for stem in stems.values():
+            check_format(stem, info.samplerate, session.channels, chosen)
+        with staged(out, song, list(stems.values())) as staging:
+            song_files = _SongFiles(staging, stems, info.samplerate, session.channels, chosen)
+            sums = SumError(own)
+            written = song_files.separate(reader, session, sums, rescale, frames, progress)
+            left_out = song_files.tag(read_tags(file))
+    if progress is not None:
+        progress(1.0)
     return SeparatedFile(
         path=file,
         stems=stems,
-        samplerate=reader.info.samplerate,
+        samplerate=info.samplerate,
         channels=session.channels,
         frames=written,
-        peaks=dict(zip(spec.sources, [writer.peak for writer in writers], strict=True)),
-        clipped=dict(zip(spec.sources, [writer.clipped for writer in writers], strict=True)),
+        peaks={stem: writer.peak for stem, writer in song_files.writers.items()},
+        clipped={stem: writer.clipped for stem, writer in song_files.writers.items()},
         sum_error_db=sums.decibels(),
+        gain=song_files.gain,
+        left_out=left_out,
     )
 
 
-def _first_pass(
-    reader: AudioReader, spec: AudioSpec, inference: InferenceDefaults
-) -> tuple[Normalisation, int | None]:
-    """Return the recording's normalisation, and its length where that is known.
+def _check_name(path: Path) -> None:
+    """Raise a DataError for a name of bytes that are no text, which the decoders don't take."""
+    try:
+        os.fspath(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"{path}: the name is not valid UTF-8. Rename it.") from error
 
-    The statistics are those of what the model sees: its channels, its sample rate.
-    """
-    if inference.normalise == "none":
-        return Normalisation(), reader.info.frames
-    model_input = ModelInput(spec, reader.info.samplerate)
-    statistics = MonoStatistics()
+
+def _first_pass(
+    reader: AudioReader, engine: Engine, progress: ProgressFn | None
+) -> tuple[Facts, int | None]:
+    """Return what the engine has to know of a recording, and its length where that is known."""
+    first_pass = engine.first_pass(reader.info.samplerate, reader.info.channels)
+    if first_pass is None:
+        return (), reader.info.frames
     frames = 0
-    for block in reader.blocks(_BLOCK):
-        frames += block.shape[-1]
-        statistics.update(model_input.feed(block))
-    statistics.update(model_input.flush())
-    return statistics.normalisation(inference.normalise), frames
+    with read_ahead(reader.blocks(_BLOCK)) as blocks:
+        for block in blocks:
+            frames += block.shape[-1]
+            first_pass.feed(block)
+            if progress is not None:
+                progress(0.0)
+    return first_pass.finish(), frames
+
+
+@dataclass
+class _SongFiles:
+    """A song's files while they are made.
+
+    Attributes:
+        writers: of the files as they are at the end, closed then.
+        gain: what was multiplied to all of them.
+    """
+
+    staging: Staging
+    stems: Mapping[str, Path]
+    samplerate: int
+    channels: int
+    format: OutputFormat
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.writers: dict[str, AudioWriter] = {}
+
+    def separate(
+        self,
+        reader: AudioReader,
+        session: Session,
+        sums: SumError,
+        rescale: Rescale,
+        expected: int | None,
+        progress: ProgressFn | None,
+    ) -> int:
+        """Write all files into the staging folder; return the samples in each."""
+        waits = rescale == "shared" and self.format.limits
+        with contextlib.ExitStack() as stack:
+            for stem, final in self.stems.items():
+                if waits:
+                    path, fmt = self.staging.scratch(final, _WAITING.extension), _WAITING
+                else:
+                    path, fmt = self.staging.files[final], self.format
+                self.writers[stem] = stack.enter_context(self._open(path, fmt, expected))
+            frames = _second_pass(reader, session, self.writers, sums, expected, progress)
+            if frames == 0:
+                raise DataError(
+                    f"{reader.info.path}: holds no audio. Give a file of at least one sample."
+                )
+        if waits:
+            self._rescale(frames, progress)
+        return frames
+
+    def tag(self, tags: Tags) -> tuple[str, ...]:
+        """Write a recording's tags into all files; return what was left out of any."""
+        left_out = dict.fromkeys(tags.left_out)
+        for stem, final in self.stems.items():
+            written = write_tags(self.staging.files[final], tags.for_stem(stem))
+            left_out |= dict.fromkeys(written)
+        return tuple(left_out)
+
+    def _rescale(self, frames: int, progress: ProgressFn | None) -> None:
+        """Write the files that wait at one gain for all, each in its format, and remove them."""
+        self.gain = shared_gain(max(writer.peak for writer in self.writers.values()))
+        for stem, waiting in list(self.writers.items()):
+            final = self._open(self.staging.files[self.stems[stem]], self.format, frames)
+            with (
+                open_reader(waiting.path) as reader,
+                final as writer,
+                read_ahead(reader.blocks(_BLOCK)) as blocks,
+            ):
+                for block in blocks:
+                    writer.write(block * self.gain if self.gain != 1 else block)
+                    if progress is not None:
+                        progress(1.0)
+            self.writers[stem] = final
+            waiting.path.unlink()
+
+    def _open(self, path: Path, fmt: OutputFormat, frames: int | None) -> AudioWriter:
+        return open_writer(path, self.samplerate, self.channels, fmt, frames=frames)
+
+
+_WAITING = parse_format("wav32")
 
 
 def _second_pass(
     reader: AudioReader,
-    session: StreamingSession,
-    writers: list[AudioWriter],
-    sums: _SumError,
+    session: Session,
+    writers: Mapping[str, AudioWriter],
+    sums: SumError,
     expected: int | None,
     progress: ProgressFn | None,
 ) -> int:
     """Separate block by block into the writers; return the number of samples written."""
     done = 0
 
-    def keep(stems: Tensor) -> None:
-        nonlocal done
+    def write(item: tuple[Tensor | None, Tensor]) -> None:
+        block, stems = item
+        if block is not None:
+            sums.mixture(block)
         if stems.shape[-1] == 0:
             return
-        for writer, stem in zip(writers, stems, strict=True):
-            writer.write(stem)
         sums.stems(stems)
+        for writer, stem in zip(writers.values(), stems, strict=True):
+            writer.write(stem)
+
+    def tell(stems: Tensor) -> None:
+        nonlocal done
         done += stems.shape[-1]
         # where a header tells less than there is, the bar waits at its end
-        if progress is not None and expected:
-            progress(min(1.0, done / expected))
+        if progress is not None:
+            progress(min(1.0, done / expected) if expected else 0.0)
 
-    for block in reader.blocks(_BLOCK):
-        sums.mixture(block)
-        keep(session.feed(block))
-    keep(session.flush())
-    if progress is not None:
-        progress(1.0)
+    with WriteBehind(write) as behind, read_ahead(reader.blocks(_BLOCK)) as blocks:
+        for block in blocks:
+            stems = session.feed(block)
+            behind.put((block, stems))
+            tell(stems)
+        stems = session.flush()
+        behind.put((None, stems))
+        tell(stems)
     return done
-
-
-class _SumError:
-    """Energy of what the stems leave of the mixture.
-
-    The mixture's blocks wait for the stems, which come out later: as many samples as the
-    session holds back.
-    """
-
-    def __init__(self, channels: int) -> None:
-        self._channels = channels
-        self._waiting: deque[Tensor] = deque()
-        self._mixture_energy = 0.0
-        self._error_energy = 0.0
-
-    def mixture(self, block: Tensor) -> None:
-        """Take in a block [C, n] of the recording."""
-        self._waiting.append(convert_channels(block, self._channels))
-
-    def stems(self, stems: Tensor) -> None:
-        """Take in the stems [S, channels, m] of the oldest m samples that wait."""
-        total = stems.sum(dim=0)
-        start = 0
-        while start < total.shape[-1]:
-            block = self._waiting.popleft()
-            count = min(block.shape[-1], total.shape[-1] - start)
-            if count < block.shape[-1]:
-                self._waiting.appendleft(block[:, count:])
-            block = block[:, :count].double()
-            error = block - total[:, start : start + count].to(block)
-            self._mixture_energy += block.square().sum().item()
-            self._error_energy += error.square().sum().item()
-            start += count
-
-    def decibels(self) -> float | None:
-        """Return the error relative to the mixture in dB; None for a silent mixture."""
-        if self._mixture_energy == 0:
-            return None
-        if self._error_energy == 0:
-            return -math.inf
-        return 10 * math.log10(self._error_energy / self._mixture_energy)
-
-
-@contextlib.contextmanager
-def staged(folder: Path) -> Iterator[Path]:
-    """Yield a hidden folder beside `folder`; what is written there moves into it at the end.
-
-    After an exception, Ctrl-C included, the hidden folder is removed, and so are the parents of
-    `folder` that were made for it.
-
-    Raises:
-        DataError: a folder can't be made or written.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: is a file, not a folder. Choose another folder with -o.")
-    made = [parent for parent in folder.parents if not parent.exists()]  # the deepest first
-    staging: Path | None = None
-    try:
-        with _write_faults(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            # cut by bytes' worst case: four of them a character, 255 in a name
-            hidden = f".{folder.name[:40]}."
-            staging = Path(tempfile.mkdtemp(prefix=hidden, dir=folder.parent))
-        try:
-            yield staging
-        except StemgridError as error:
-            # the user asked for `folder` and should not have to know of the hidden one
-            raise type(error)(str(error).replace(str(staging), str(folder))) from error
-        with _write_faults(folder):
-            folder.mkdir(exist_ok=True)
-            for file in sorted(staging.iterdir()):
-                os.replace(file, folder / file.name)
-            staging.rmdir()
-    except BaseException:
-        if staging is not None:
-            shutil.rmtree(staging, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):  # not empty: another process uses it
-                parent.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def _write_faults(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        fault = error.strerror or str(error)
-        raise DataError(
-            f"{folder}: can't be written ({fault}). Choose another folder with -o, or check its "
-            "permissions and the free space."
-        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -82,8 +81,9 @@ def separate(
         progress: told the share that is done after each batch.
         device: where the chunks are cut, separated and added (None: the mix's own). The result
             is on the mix's device in any case.
-        shifts: samples; the recording is separated once with each as silence before it, and the
-            mean is taken (Defossez et al. 2019, arXiv 1911.13254). None: once, as it is.
+        shifts: samples; the mean is taken over the grids of chunks that start this much before
+            the recording, which zeros precede (Defossez et al. 2019, arXiv 1911.13254). None: one
+            grid, which starts with it.
 
     Raises:
         ConfigError: segment, overlap or batch size make no sense.
@@ -94,28 +94,23 @@ def separate(
             f"mix: is {list(mix.shape)}, the model takes [channels = {spec.channels}, samples]; "
             "mss.core.audio.convert_channels converts"
         )
-    plan = make_plan(spec, inference, batch_size)
+    plan = make_plan(spec, inference, batch_size, shifts=shifts)
     normalisation = file_normalisation(mix, inference.normalise)
     frames = mix.shape[-1]
+    streamer = Streamer(chunk_fn, plan)
     # blocks of one batch bound what lies on the device beside the model, and tell the progress
     blocks = torch.split(mix, plan.advance or max(1, frames), dim=-1)
-    starts = tuple(shifts) or (0,)
     stems = mix.new_zeros(len(spec.sources), spec.channels, frames)
-    total, passed = sum(frames + start for start in starts), 0
-
-    for start in starts:
-        silence = mix.new_zeros(spec.channels, start, device=device)
-        normalised = (normalisation.apply(block.to(device or mix.device)) for block in blocks)
-        done = -start
-        for part in _stream(Streamer(chunk_fn, plan), chain([silence], normalised)):
-            heard = part[..., min(part.shape[-1], max(0, -done)) :]  # without the silence
-            done += part.shape[-1]
-            stems[..., done - heard.shape[-1] : done] += normalisation.undo(heard).to(stems.device)
-            passed += part.shape[-1]
-            if progress is not None and part.shape[-1]:
-                progress(passed / total)
-        assert done == frames
-    return stems.div_(len(starts)) if len(starts) > 1 else stems
+    done = 0
+    for part in _stream(
+        streamer, (normalisation.apply(block.to(device or mix.device)) for block in blocks)
+    ):
+        stems[..., done : done + part.shape[-1]] = normalisation.undo(part).to(stems.device)
+        done += part.shape[-1]
+        if progress is not None and part.shape[-1]:
+            progress(done / frames)
+    assert done == frames
+    return stems
 
 
 def _stream(streamer: Streamer, blocks: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -41,9 +44,10 @@ class StreamingSession:
         samplerate: Hz of the recording.
         channels: of the recording. Stems have as many where it is mono or stereo (the mean or the
             repetition of the model's, where that gives others); of a recording with more
-            channels, which is mixed down, they have the model's.
+            channels, which is mixed down, they have the model's. (mss.infer.groups keeps them.)
         normalisation: of the whole recording, as the model sees it; `inference.normalise` says
             which. It has to be known before the first block.
+        shifts: as in mss.infer.separate.separate, in samples of the model's rate.
 
     Attributes:
         channels: of the stems.
@@ -58,18 +62,29 @@ class StreamingSession:
         channels: int,
         normalisation: Normalisation | None = None,
         batch_size: int = 1,
+        shifts: Sequence[int] = (),
     ) -> None:
         self.channels = channels if channels <= 2 else spec.channels
         self._spec = spec
         self._samplerate = samplerate
         self._normalisation = normalisation or Normalisation()
         self._input = ModelInput(spec, samplerate)
-        self._streamer = Streamer(chunk_fn, make_plan(spec, inference, batch_size))
+        self._streamer = Streamer(chunk_fn, make_plan(spec, inference, batch_size, shifts=shifts))
         self._output = StreamResampler(
             spec.samplerate, samplerate, len(spec.sources) * self.channels
         )
         self._fed = 0
         self._done = 0
+
+    @property
+    def latency(self) -> int | None:
+        """Fewer samples of the recording than this are held back; None: all, until `flush`."""
+        model = self._streamer.latency
+        if model is None:
+            return None
+        inside = model + _longest_wait(self._spec.samplerate, self._samplerate)
+        outside = math.ceil(inside * self._samplerate / self._spec.samplerate)
+        return outside + _longest_wait(self._samplerate, self._spec.samplerate)
 
     def feed(self, block: Tensor) -> Tensor:
         """Take in the next samples [C, n] and return those that are done, [S, channels, m]."""
@@ -101,3 +116,14 @@ class StreamingSession:
         rows = rows[:, : self._fed - self._done]
         self._done += rows.shape[-1]
         return rearrange(rows, "(s c) m -> s c m", c=self.channels)
+
+
+def _longest_wait(old: int, new: int) -> int:
+    """Return a bound on the samples at `old` Hz that a StreamResampler to `new` Hz holds back.
+
+    Its filters reach over 26 zero crossings, and its outputs leave in blocks of one period of the
+    two rates.
+    """
+    if old == new:
+        return 0
+    return old // math.gcd(old, new) + math.ceil(26 * max(1.0, old / new)) + 2

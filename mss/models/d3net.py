@@ -197,6 +197,12 @@ class D3Net(Separator):
         spec = spec[:, : len(self.spec.sources)]
         return Estimate(self.stft.inverse(spec, length), spec, self.stft)
 
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        if self.config.niter:
+            return False  # the filter tells each source from all the others
+        self.targets = nn.ModuleList(self.targets[row] for row in rows)
+        return True
+
     @classmethod
     def tiny(cls, spec: AudioSpec) -> D3Net:
         config = D3NetConfig(

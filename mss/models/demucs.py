@@ -23,6 +23,7 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 from mss.nn.dconv import DConv, DConvOptions
 from mss.nn.init import rescale_convolutions
+from mss.nn.output_groups import keep_output_groups
 from mss.nn.recurrent import SpanBLSTM
 
 
@@ -176,6 +177,12 @@ class Demucs(Separator):
         if self.config.normalize:
             out = torch.addcmul(context["shift"], out, context["scale"])
         return Estimate(rearrange(out, "b (s c) t -> b s c t", c=self.spec.channels))
+
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        outermost = self.decoder[-1]
+        assert isinstance(outermost, nn.Sequential)
+        keep_output_groups(outermost[-1], rows, len(self.spec.sources))
+        return True
 
     @classmethod
     def tiny(cls, spec: AudioSpec) -> Demucs:

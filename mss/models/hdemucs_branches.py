@@ -16,6 +16,7 @@ from mss.nn.band_layers import BandDecoderLayer, BandEncoderLayer
 from mss.nn.embedding import ScaledEmbedding
 from mss.nn.hybrid_layers import DecoderLayer, EncoderLayer
 from mss.nn.init import rescale_convolutions
+from mss.nn.output_groups import keep_output_groups
 from mss.nn.spectral import AlignedStft, CentredStft
 
 if TYPE_CHECKING:
@@ -136,6 +137,19 @@ class HybridBranches(Separator):
         scale, shift = context["wave_scale"], context["wave_shift"]
         time = torch.addcmul(shift, outputs[1].to(scale.dtype), scale)
         return Estimate(wave + rearrange(time, "b (s c) t -> b s c t", c=self.spec.channels))
+
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        outermost = [branch[-1] for branch in (self.decoder, self.tdecoder) if len(branch)]
+        layers: list[DecoderLayer] = []
+        for layer in outermost:
+            parts = layer.layers if isinstance(layer, BandDecoderLayer) else [layer]
+            layers += [part for part in parts if isinstance(part, DecoderLayer)]
+        filtered = not self.branches.cac and self.branches.wiener_iters > 0
+        if filtered or any(layer.options.norm_groups is not None for layer in layers):
+            return False  # the filter, or a norm at last, tells each source from all the others
+        for layer in layers:
+            keep_output_groups(layer.conv_tr, rows, len(self.spec.sources))
+        return True
 
     def _complex_spectra(self, out: Tensor, mix: Tensor) -> Tensor:
         """Turn the network's spectra [B, S, C', F, N] into complex ones [B, S, C, F, N]."""

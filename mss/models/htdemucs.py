@@ -7,7 +7,7 @@ weights load.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mss.core.errors import ConfigError
 from mss.core.separator import Features, SeparatorConfig
-from mss.core.types import AudioSpec, Estimate, Seconds
+from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds, Tail
 from mss.models.hdemucs import HDemucsConfig
 from mss.models.hdemucs_branches import HybridBranches
 from mss.models.hdemucs_levels import plan_levels
@@ -140,6 +140,12 @@ class HTDemucs(HybridBranches):
             self.channel_upsampler_t = TokenLinear(channels, width)
             self.channel_downsampler_t = TokenLinear(width, channels)
         self.crosstransformer = CrossTransformer(_transformer_options(config, width))
+
+    @property
+    def inference(self) -> InferenceDefaults:
+        # what the transformer must not see short is lengthened as the reference does it
+        tail: Tail = "centred" if self.config.use_train_segment else "short"
+        return replace(super().inference, tail=tail)
 
     def analyse(self, mix: Tensor) -> Features:
         """Turn a mixture [B, C, T] into its normalised spectrogram [B, 2C, F, N] and wave."""

@@ -20,6 +20,7 @@ from mss.core.errors import ConfigError
 from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
+from mss.nn.output_groups import keep_output_groups
 from mss.nn.tfc_tdf import DecoderLevel, EncoderLevel, TfcTdf, TfcTdfOptions
 
 
@@ -142,6 +143,10 @@ class MDX23C(Separator):
         spec = F.pad(spec, (0, 0, 0, self.stft.bins - self.config.bins))
         wave = self.stft.inverse(spec, length)
         return Estimate(wave, spec[..., : self.stft.frames(length)], self.stft)
+
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        keep_output_groups(self.final_conv[-1], rows, len(self.spec.sources))
+        return True
 
     @classmethod
     def tiny(cls, spec: AudioSpec) -> MDX23C:

@@ -120,6 +120,12 @@ class OpenUnmix(Separator):
         spec = spec[:, : len(self.spec.sources)]
         return Estimate(self.stft.inverse(spec, length), spec, self.stft)
 
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        if self.config.niter or self.config.softmask:
+            return False  # each source is told from all the others
+        self.targets = nn.ModuleList(self.targets[row] for row in rows)
+        return True
+
     @classmethod
     def tiny(cls, spec: AudioSpec) -> OpenUnmix:
         single = len(spec.sources) == 1

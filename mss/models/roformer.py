@@ -165,6 +165,10 @@ class Roformer(Separator):
             spec[..., 0, :] = 0
         return Estimate(self.stft.inverse(spec, length), spec, self.stft)
 
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        self.mask_estimators = nn.ModuleList(self.mask_estimators[row] for row in rows)
+        return True
+
 
 def _sliced(x: Tensor) -> bool:
     """Tell whether to go through tokens in slices and write results over them."""

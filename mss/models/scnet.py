@@ -20,7 +20,14 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.stft import Stft
 from mss.core.types import AudioSpec, Estimate, InferenceDefaults, Seconds
 from mss.nn.dual_path import DualPathBLSTM, frames_from_spectrum, spectrum_over_frames
-from mss.nn.sparse_subbands import Band, SparseDecoderBlock, SparseEncoderBlock, split_bands
+from mss.nn.output_groups import keep_output_groups
+from mss.nn.sparse_subbands import (
+    Band,
+    SparseDecoderBlock,
+    SparseEncoderBlock,
+    SparseUp,
+    split_bands,
+)
 
 
 @dataclass(frozen=True)
@@ -150,6 +157,15 @@ class SCNet(Separator):
         wave = self.stft.inverse(spec, length)
         # The last frame or two of the padded input lie beyond the input's own.
         return Estimate(wave, spec[..., : self.stft.frames(length)], self.stft)
+
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        outermost = self.decoder[-1]
+        assert isinstance(outermost, SparseDecoderBlock)
+        expand = outermost[1]
+        assert isinstance(expand, SparseUp)
+        for convtr in expand.convtrs:
+            keep_output_groups(convtr, rows, len(self.spec.sources))
+        return True
 
     @classmethod
     def tiny(cls, spec: AudioSpec) -> SCNet:

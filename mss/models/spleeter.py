@@ -164,6 +164,12 @@ class Spleeter(Separator):
         average = masks.mean(dim=-2, keepdim=True)
         return torch.cat([masks, average.expand(*masks.shape[:-2], missing, -1)], dim=-2)
 
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        if self.config.exponent is not None:
+            return False  # a mask is the share in all magnitudes
+        self.unets = nn.ModuleList(self.unets[row] for row in rows)
+        return True
+
     @classmethod
     def tiny(cls, spec: AudioSpec) -> Spleeter:
         config = SpleeterConfig(

@@ -47,6 +47,9 @@ class XUMX(OpenUnmix):
         joined = torch.cat([encoded, recurrent], dim=-1)
         return [target.decode(joined) for target in targets]
 
+    def _keep_rows(self, rows: tuple[int, ...]) -> bool:
+        return False  # all networks take part in the averages
+
     @classmethod
     def tiny(cls, spec: AudioSpec) -> XUMX:
         single = len(spec.sources) == 1

@@ -44,8 +44,10 @@ class SpanBLSTM(nn.Module):
         stride, edge = span // 2, span // 4
         count = -(-steps // stride)
         padded = F.pad(x, (0, (count - 1) * stride + span - steps))
-        spans = padded.unfold(-1, span, stride)  # [B, C, count, span], a view
-        y = self._run(rearrange(spans, "b c n w -> w (b n) c"))
+        # a span is two halves, the second of which begins the next one
+        halves = rearrange(padded, "b c (n w) -> w b n c", w=stride)
+        spans = torch.cat([halves[:, :, :-1], halves[:, :, 1:]])  # [span, B, count, C]
+        y = self._run(rearrange(spans, "w b n c -> w (b n) c"))
         y = rearrange(y, "w (b n) c -> b c n w", n=count)
         # The first span also gives the steps before its centre; the last one's end is padding.
         head, centres = y[:, :, 0, :edge], y[..., edge:-edge].flatten(2)

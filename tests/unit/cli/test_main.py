@@ -13,7 +13,7 @@ import mss
 from mss.cli import separate
 from mss.cli.main import main
 from mss.cli.models import format_scores, format_table
-from mss.cli.separate import FLOAT_FORMAT
+from mss.cli.reporting import FLOAT_FORMAT
 from mss.core.audio_formats import parse_format
 from mss.core.errors import ConfigError, DataError
 
@@ -65,6 +65,14 @@ def test_python_m_mss(repository: Path) -> None:
         (["separate", "a.wav", "--overlap", "nan"], "'nan' is not a number from 0 to below 1"),
         (["separate", "a.wav", "--batch-size", "0"], "'0' is not a whole number"),
         (["separate", "a.wav", "--threads", "1.5"], "'1.5' is not a whole number"),
+        (["separate", "a.wav", "--jobs", "0"], "'0' is not a whole number of at least 1"),
+        (["separate", "a.wav", "--shifts", "-1"], "'-1' is not a whole number of at least 0"),
+        (["separate", "a.wav", "--rescale", "stem"], "choose from"),
+        (["separate", "a.wav", "--backend", "tensorrt"], "choose from"),
+        (["separate", "a.wav", "--name-template", "{artist}.{ext}"], "Known: ext, folder, model"),
+        (["separate", "a.wav", "--name-template", "../{song}.{ext}"], "out of the output folder"),
+        (["separate", "a.wav", "--float32", "--format", "mp3"], "not allowed with"),
+        (["separate", "a.wav", "--stems", "a", "--two-stems", "a"], "not allowed with"),
     ],
 )
 def test_wrong_arguments_exit_with_2(

@@ -15,46 +15,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from mss.api import engines
 from mss.cli.main import main
-from mss.cli.separate import choose_device
 from mss.core.audio_io import audio_info, read_audio, write_audio
-from mss.core.errors import ConfigError
 from mss.core.registry import resolve
 from mss.core.types import AudioSpec, ChunkFn
-from mss.infer import bag
 from mss.infer.bag import bag_chunk_fn
 from mss.infer.separate import separate
-from mss.release.package import save_package
 from mss.release.repo import Repo
 
 SPEC = AudioSpec(("drums", "vocals"), samplerate=8000, channels=2)
-
-
-@pytest.fixture(scope="module")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repo of a tiny hdemucs (the default), a tiny openunmix and another hdemucs, and a bag."""
-    root = tmp_path_factory.mktemp("release_models")
-    repo = Repo(root)
-    names = []
-    with torch.random.fork_rng():
-        for seed, (arch, signature) in enumerate(
-            [("hdemucs", "aaaa1111"), ("openunmix", "bbbb2222"), ("hdemucs", "aaaa3333")]
-        ):
-            torch.manual_seed(seed)
-            model = resolve("model", arch).tiny(SPEC)
-            scores = {"nsdr/demo/test": {"drums": 1.0, "vocals": 4.0, "mean": 2.5}}
-            path = save_package(model, root, arch=arch, signature=signature, scores=scores)
-            names.append(repo.add(path).name)
-    (root / "both.yaml").write_text(f"members: [{names[0]}, {names[2]}]\n")
-    return root
-
-
-@pytest.fixture
-def song(tmp_path: Path) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    path = tmp_path / "song.wav"
-    write_audio(path, 0.1 * torch.randn(2, 20011, generator=generator), 8000, "PCM_16")
-    return path
 
 
 def read_stems(folder: Path, extension: str = ".wav") -> Tensor:
@@ -66,8 +36,8 @@ def test_equals_the_library(
     released: Path, song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    command = ["separate", "--repo", str(released), str(song), "-o", str(out), "--format", "wav32"]
-    assert main(command) == 0
+    command = ["separate", "--repo", str(released), str(song), "-o", str(out), "--float32"]
+    assert main([*command, "--device", "cpu"]) == 0
     release = Repo(released).load("hdemucs-aaaa1111")
     mix, _ = read_audio(song)
     expected = separate(bag_chunk_fn(release.members), release.spec, release.inference, mix)
@@ -76,6 +46,7 @@ def test_equals_the_library(
     told = capsys.readouterr()
     error = 10 * torch.log10((mix - expected.sum(0)).square().sum() / mix.square().sum())
     assert told.out == (
+        f"{release.name} on cpu, 1 thread, torch, segment 1 s, overlap 0.25\n"
         f"{out / 'song'}: drums, vocals (wav32, 8000 Hz, 0:02.5, "
         f"mixture minus stems {error.item():.1f} dB)\n"
     )
@@ -145,7 +116,12 @@ def test_a_bad_file_among_many(
     first, *rest = told.err.splitlines()
     assert first == "stemgrid: error: 2 of 4 files could not be separated:"
     assert [line.split(": ")[0].strip() for line in rest] == [files[0], files[2]]
-    assert len(told.out.splitlines()) == 2
+    assert [line.split(": ")[0] for line in told.out.splitlines()[1:]] == [
+        files[0],
+        str(out / "song"),
+        files[2],
+        str(out / "last"),
+    ]
 
 
 def test_one_bad_file_is_one_line(
@@ -167,8 +143,8 @@ def test_equal_names_do_not_overwrite_each_other(
     out = tmp_path / "out"
     files = [str(song), str(album / "song.wav")]
     assert main(["separate", "--repo", str(released), *files, "-o", str(out)]) == 0
-    names = sorted(p.name for p in out.iterdir())
-    assert names == ["album - song.wav", f"{tmp_path.name} - song.wav"]
+    places = sorted(p.relative_to(out).as_posix() for p in out.rglob("vocals.wav"))
+    assert places == ["album/song/vocals.wav", "song/vocals.wav"]
 
 
 def test_a_flipped_byte_in_the_release(
@@ -207,7 +183,7 @@ def test_clipping_is_told_with_its_remedy(
     def loud(*_: object) -> ChunkFn:
         return lambda chunks: torch.stack([chunks * 0, torch.full_like(chunks, 30.0)], dim=1)
 
-    monkeypatch.setattr(bag, "bag_chunk_fn", loud)
+    monkeypatch.setattr(engines, "bag_chunk_fn", loud)
     command = ["separate", "--repo", str(released), str(song), "-o", str(tmp_path / "out")]
     assert main(command) == 0
     told = capsys.readouterr().err
@@ -227,6 +203,7 @@ def test_signals_leave_no_partial_file(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    write_audio(song, torch.zeros(2, 300 * 6000), 8000)
     calls = 0
 
     def interrupted(chunks: Tensor) -> Tensor:
@@ -236,7 +213,7 @@ def test_signals_leave_no_partial_file(
             os.kill(os.getpid(), sent)
         return torch.stack([chunks, chunks], dim=1)
 
-    monkeypatch.setattr(bag, "bag_chunk_fn", lambda *_: interrupted)
+    monkeypatch.setattr(engines, "bag_chunk_fn", lambda *_: interrupted)
     before = sorted(tmp_path.rglob("*"))
     # A shell starts what runs in the background with SIGINT ignored, and Python leaves it so.
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -250,20 +227,9 @@ def test_signals_leave_no_partial_file(
         left = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
         signal.signal(signal.SIGINT, inherited)
     assert answer == code
-    assert calls == 3
+    assert calls < 100  # of 300: the thread goes on until its next block only
     assert sorted(tmp_path.rglob("*")) == before
     assert left == handlers
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta:x"])
-def test_a_device_that_is_not_here(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"--device {name}"):
-        choose_device(name)
-
-
-def test_auto_device_computes() -> None:
-    assert torch.ones(2, device=choose_device("auto")).sum().item() == 2
-    assert choose_device("cpu") == torch.device("cpu")
 
 
 def test_models_lists_what_a_repo_holds(released: Path, capsys: pytest.CaptureFixture[str]) -> None:

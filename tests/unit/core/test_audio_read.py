@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from mutagen.mp4 import MP4, MP4FreeForm
 
 from mss.core.audio_io import audio_info, open_reader, read_audio
 from mss.core.errors import DataError
@@ -125,6 +126,79 @@ def test_info_before_decoding(ending: str, files: dict[str, Path]) -> None:
     assert abs(info.frames - LENGTH) <= (0 if info.exact else 2304)
     assert info.seconds is not None
     assert math.isclose(info.seconds, LENGTH / RATE, abs_tol=0.06)
+
+
+def test_excerpts_at_the_end_of_an_ogg_are_slices_of_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    samples = 0.1 * np.random.default_rng(0).standard_normal((300_011, 2))
+    soundfile.write(path, samples, RATE)
+    whole, _ = read_audio(path)
+    for start in (200_000, 290_000, 296_908, 299_907, 300_010):  # the last page starts at 296_000
+        excerpt, _ = read_audio(path, start, 500)
+        assert torch.equal(excerpt, whole[:, start : start + 500])
+
+
+def test_seeking_far_from_the_end_of_a_long_ogg_is_exact(tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    block = (0.1 * np.random.default_rng(0).standard_normal((40_000, 1))).astype(np.float32)
+    with soundfile.SoundFile(path, "w", 8000, 1, format="OGG", subtype="VORBIS") as handle:
+        for _ in range(40):
+            handle.write(block)
+    whole, _ = read_audio(path)
+    assert whole.shape[1] == 1_600_000
+    for start in (400_000, 555_519, 555_521, 1_599_000):  # from 555_520 on it reads from there
+        excerpt, _ = read_audio(path, start, 2000)
+        assert torch.equal(excerpt, whole[:, start : start + 2000])
+
+
+@pytest.mark.parametrize("edit_list", [True, False])
+def test_an_mp4_that_counts_in_samples_is_cut_to_its_length(
+    edit_list: bool, tmp_path: Path, signal: np.ndarray
+) -> None:
+    path = tmp_path / "x.m4a"
+    options = {"movie_timescale": str(RATE)} | ({} if edit_list else {"use_editlist": "0"})
+    encode(path, "aac", signal, **options)
+    audio, _ = read_audio(path)
+    # without an edit list, the priming is part of the audio
+    assert audio.shape[1] == LENGTH + (0 if edit_list else 1024)
+    assert audio_info(path).frames == audio.shape[1]
+
+
+def test_an_mp4_in_fragments_is_read_to_its_end(tmp_path: Path, signal: np.ndarray) -> None:
+    path = tmp_path / "x.m4a"
+    encode(path, "aac", signal, movie_timescale=str(RATE), movflags="frag_keyframe+empty_moov")
+    assert LENGTH <= read_audio(path)[0].shape[1] < LENGTH + 2048
+
+
+def test_metadata_that_is_not_unicode_does_not_stop_ffmpeg(
+    tmp_path: Path, signal: np.ndarray
+) -> None:
+    path = tmp_path / "x.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "MARK"
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 99), np.int16), layout="mono")
+        frame.sample_rate = RATE
+        container.mux(stream.encode(frame))
+    path.write_bytes(path.read_bytes().replace(b"MARK", b"\xfc\xff\xfe\xe9"))
+    assert read_audio(path)[0].shape == (1, 99)
+
+
+def test_priming_that_only_apples_tag_tells_is_no_missing_audio(
+    tmp_path: Path, signal: np.ndarray
+) -> None:
+    path = tmp_path / "x.m4a"
+    silence = np.zeros((2, 2112 - 1024), np.float32)  # what Apple's encoder has more of
+    encode(path, "aac", np.concatenate([silence, signal], axis=1), use_editlist="0")
+    file = MP4(path)
+    file["----:com.apple.iTunes:iTunSMPB"] = MP4FreeForm(
+        f" 00000000 00000840 000001CA {LENGTH:016X}".encode() + b" 00000000" * 8
+    )
+    file.save()
+    audio, _ = read_audio(path)
+    assert LENGTH <= audio.shape[1] < LENGTH + 1024
+    inner = slice(3000, LENGTH - 3000)
+    assert (audio[:, inner] - torch.from_numpy(signal)[:, inner]).abs().max() < 0.06
 
 
 @pytest.mark.parametrize("ending", WRITERS)

@@ -1,6 +1,8 @@
 """Writing: exactness, clipping, atomicity, formats."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from mss.core.errors import ConfigError, DataError
 
 RATE = 44100
 LOSSLESS = ["wav16", "wav24", "wav", "flac", "flac24"]
+LOSSY = ["mp3", "ogg", "opus", "m4a"]
 
 
 def noise(length: int, channels: int = 2, level: float = 0.1) -> torch.Tensor:
@@ -38,6 +41,9 @@ def noise(length: int, channels: int = 2, level: float = 0.1) -> torch.Tensor:
         ("flac", ".flac", "PCM_16"),
         ("flac24", ".flac", "PCM_24"),
         ("mp3-128", ".mp3", "MPEG_LAYER_III"),
+        ("ogg-q6", ".ogg", "VORBIS"),
+        ("opus-96", ".opus", "OPUS"),
+        ("M4A-256", ".m4a", "AAC"),
     ],
 )
 def test_format_names(name: str, extension: str, subtype: str) -> None:
@@ -45,8 +51,18 @@ def test_format_names(name: str, extension: str, subtype: str) -> None:
     assert (chosen.extension, chosen.subtype) == (extension, subtype)
 
 
+WRONG = [
+    ("ogg-q11", "qualities 0 to 10, not 11"),
+    ("opus-5", "opus has 6 to 512"),
+    ("opus-513", "opus has 6 to 512"),
+    ("m4a-15", "m4a has 16 to 1152"),
+    ("ogg-192", "Did you mean 'ogg"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "hint"), [("flac23", "flac24"), ("wma", "Known|mean"), ("mp3-100", "no 100 kbit/s")]
+    ("name", "hint"),
+    [("flac23", "flac24"), ("wma", "Known|mean"), ("mp3-100", "no 100 kbit/s"), *WRONG],
 )
 def test_unknown_format_gets_a_hint(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):
@@ -58,8 +74,8 @@ def test_ending_chooses_the_format() -> None:
     assert format_of("b.flac", "PCM_24").name == "flac24"
     with pytest.raises(ConfigError, match=r"\.flac can't hold FLOAT"):
         format_of("b.flac", "FLOAT")
-    with pytest.raises(ConfigError, match=r"can't write '\.ogg'"):
-        format_of("b.ogg")
+    with pytest.raises(ConfigError, match=r"can't write '\.wma'"):
+        format_of("b.wma")
 
 
 @pytest.mark.parametrize("name", ["wav16", "flac16"])
@@ -113,10 +129,10 @@ def test_integers_round_to_nearest_and_never_wrap(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", [*OUTPUT_FORMATS, "mp3-128"])
 def test_streamed_and_whole_give_the_same_bytes(name: str, tmp_path: Path) -> None:
     chosen = parse_format(name)
-    audio = noise(20_011)
+    audio, rate = noise(20_011), 48000  # Opus has no 44.1 kHz
     paths = [tmp_path / f"{part}{chosen.extension}" for part in ("whole", "streamed")]
-    write_audio(paths[0], audio, RATE, chosen)
-    with open_writer(paths[1], RATE, 2, chosen) as writer:
+    write_audio(paths[0], audio, rate, chosen)
+    with open_writer(paths[1], rate, 2, chosen) as writer:
         for block in torch.split(audio, [1, 0, 9999, 10_011], dim=-1):
             writer.write(block)
     assert writer.frames == 20_011
@@ -165,21 +181,98 @@ def test_empty_audio_gives_a_valid_file(name: str, channels: int, tmp_path: Path
     assert samplerate == 48000
 
 
-def test_empty_mp3_holds_one_silent_sample(tmp_path: Path) -> None:
-    write_audio(tmp_path / "x.mp3", torch.zeros(2, 0), RATE, parse_format("mp3"))
-    audio, _ = read_audio(tmp_path / "x.mp3")
+@pytest.mark.parametrize("name", ["mp3", "opus", "m4a"])
+def test_empty_audio_of_a_lossy_format_holds_one_silent_sample(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"x.{name}"
+    writer = write_audio(path, torch.zeros(2, 0), 48000, parse_format(name))
+    assert writer.frames == 0
+    audio, _ = read_audio(path)
     assert audio.shape == (2, 1)
     assert audio.abs().max() < 1e-4
 
 
+def test_ogg_can_be_empty(tmp_path: Path) -> None:
+    write_audio(tmp_path / "x.ogg", torch.zeros(2, 0), RATE)
+    assert read_audio(tmp_path / "x.ogg")[0].shape == (2, 0)
+
+
+def tones(length: int, channels: int, rate: int) -> torch.Tensor:
+    """Another tone in each channel, [C, T]."""
+    time = torch.arange(length, dtype=torch.float64) / rate
+    return torch.stack(
+        [0.3 * torch.sin(2 * torch.pi * (1000 + 500 * c) * time) for c in range(channels)]
+    ).float()
+
+
+@pytest.mark.parametrize("name", [*LOSSY, "m4a-128", "opus-64", "ogg-q0", "mp3-128"])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("length", [1, 700, 1024, 1025, 48_011])
+def test_lossy_formats_give_back_every_sample_in_its_place(
+    name: str, channels: int, length: int, tmp_path: Path
+) -> None:
+    chosen, rate = parse_format(name), 48000
+    path = tmp_path / f"x: 1{chosen.extension}"
+    audio = tones(length, channels, rate)
+    write_audio(path, audio, rate, chosen)
+    read, samplerate = read_audio(path)
+    assert samplerate == rate
+    assert read.shape == audio.shape
+    if length > 5000:
+        inner = slice(2000, length - 2000)  # codecs smear the edges
+        error = (read - audio)[:, inner].square().sum(dim=-1)
+        # a shift by one sample would leave 18 dB of 1 kHz; channels in another order, none
+        assert (error < 0.01 * audio[:, inner].square().sum(dim=-1)).all()
+
+
+@pytest.mark.parametrize("samplerate", [7350, 11025, 22050, 44100, 96000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_default_rates_suit_any_sample_rate(samplerate: int, channels: int, tmp_path: Path) -> None:
+    audio = tones(9000, channels, samplerate)
+    for ending in ("m4a", "ogg"):
+        write_audio(tmp_path / f"x.{ending}", audio, samplerate)
+        assert read_audio(tmp_path / f"x.{ending}")[0].shape == audio.shape
+
+
+@pytest.mark.parametrize("name", ["m4a-192", "opus-96"])
+def test_bit_rate_is_what_was_asked_for(name: str, tmp_path: Path) -> None:
+    chosen, seconds = parse_format(name), 5
+    path = tmp_path / f"x{chosen.extension}"
+    write_audio(path, noise(seconds * 48000), 48000, chosen)
+    measured = path.stat().st_size * 8 / seconds / 1000
+    assert chosen.kbps is not None
+    assert 0.9 * chosen.kbps < measured < 1.15 * chosen.kbps
+
+
+def test_higher_qualities_of_vorbis_are_larger(tmp_path: Path) -> None:
+    sizes = []
+    for quality in (0, 5, 10):
+        path = tmp_path / f"{quality}.ogg"
+        write_audio(path, noise(RATE), RATE, parse_format(f"ogg-q{quality}"))
+        sizes.append(path.stat().st_size)
+    assert sizes[0] < 0.7 * sizes[1] < 0.5 * sizes[2]
+
+
+def test_ogg_streams_of_different_audio_have_different_numbers(tmp_path: Path) -> None:
+    # joined to one file (RFC 3533, section 4), they must be told apart
+    numbers = []
+    for level in (0.1, 0.2):
+        write_audio(tmp_path / "x.ogg", noise(RATE, level=level), RATE)
+        content = (tmp_path / "x.ogg").read_bytes()
+        pages = [i for i in range(len(content)) if content.startswith(b"OggS", i)]
+        found = {content[page + 14 : page + 18] for page in pages}
+        assert len(found) == 1 < len(pages)
+        numbers.append(found.pop())
+    assert numbers[0] != numbers[1]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
-@pytest.mark.parametrize("name", ["wav", "flac", "mp3"])
+@pytest.mark.parametrize("name", ["wav", "flac", *LOSSY])
 def test_an_interrupted_file_never_appears(
     error: type[BaseException], name: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"x.{name}"
     path.write_bytes(b"before")
-    with pytest.raises(error), open_writer(path, RATE, 2, parse_format(name)) as writer:  # noqa: PT012
+    with pytest.raises(error), open_writer(path, 48000, 2, parse_format(name)) as writer:  # noqa: PT012
         writer.write(noise(1000))
         assert path.read_bytes() == b"before"
         raise error
@@ -204,6 +297,12 @@ def test_not_finite_samples_are_refused(value: float, tmp_path: Path) -> None:
         ("x.flac", 44100, 9, "up to 8 channels"),
         ("x.flac", 700_000, 2, "655350 Hz"),
         ("x.wav", 0, 2, "positive"),
+        ("x.ogg", 384_000, 2, "only 1000 to 200000 Hz"),
+        ("x.ogg", 44100, 6, "1 or 2 channels"),
+        ("x.opus", 44100, 2, "Opus has no 44100 Hz.*ogg"),
+        ("x.opus", 48000, 3, "1 or 2 channels"),
+        ("x.m4a", 192_000, 2, "has no 192000 Hz"),
+        ("x.m4a", 44100, 6, "1 or 2 channels"),
     ],
 )
 def test_what_a_format_cannot_hold(
@@ -211,6 +310,46 @@ def test_what_a_format_cannot_hold(
 ) -> None:
     with pytest.raises(ConfigError, match=fault):
         open_writer(tmp_path / name, samplerate, channels)
+
+
+@pytest.mark.parametrize(
+    ("name", "samplerate", "channels", "fault"),
+    [
+        ("m4a-300", 44100, 1, "16 to 264 kbit/s"),
+        ("m4a-128", 8000, 2, "16 to 96 kbit/s"),
+        ("opus-300", 48000, 1, "6 to 256 kbit/s"),
+        ("opus-8", 48000, 2, "12 to 512 kbit/s"),
+        ("mp3-320", 44100, 3, "1 or 2 channels"),
+        ("mp3-192", 22050, 2, "no 192 kbit/s"),
+    ],
+)
+def test_what_a_bit_rate_cannot_serve(
+    name: str, samplerate: int, channels: int, fault: str, tmp_path: Path
+) -> None:
+    chosen = parse_format(name)
+    with pytest.raises(ConfigError, match=fault):
+        open_writer(tmp_path / f"x{chosen.extension}", samplerate, channels, chosen)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits the size of files by POSIX means")
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    program = f"""
+import resource, signal, torch
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from mss.core.audio_io import write_audio
+from mss.core.errors import DataError
+for ending in {LOSSY}:
+    try:
+        write_audio({str(tmp_path)!r} + "/x." + ending, 0.1 * torch.randn(2, 480_000), 48000)
+    except DataError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    faults = done.stdout.splitlines()
+    assert len(faults) == len(LOSSY), done.stderr
+    assert all(f"x.{e}: can't be written" in fault for e, fault in zip(LOSSY, faults, strict=True))
+    assert os.listdir(tmp_path) == []
 
 
 def test_ending_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -159,6 +159,8 @@ def test_files(tmp_path: Path) -> None:
             "overlap": 0.25,
             "window": "triangle",
             "normalise": "none",
+            "context": "0",
+            "tail": "short",
         },
         "batch_size": 1,
         "shifts": 0,

@@ -15,6 +15,7 @@ from torch import Tensor
 from mss.core.audio_io import read_audio, write_audio
 from mss.core.errors import ConfigError, DataError
 from mss.core.types import AudioSpec, InferenceDefaults
+from mss.infer.engine import ModelEngine
 from mss.infer.files import separate_file
 from mss.infer.separate import separate
 
@@ -58,9 +59,8 @@ def test_file_equals_array(tmp_path: Path, frames: int, normalise: str) -> None:
     inference = InferenceDefaults(Fraction(1, 2), normalise=normalise)  # type: ignore[arg-type]
     mix = noise(2, frames) + 0.2
     path = song(tmp_path, mix)
-    result = separate_file(
-        position_dependent, SPEC, inference, path, tmp_path / "out", "wav32", batch_size=2
-    )
+    engine = ModelEngine(position_dependent, SPEC, inference, batch_size=2)
+    result = separate_file(engine, path, tmp_path / "out", "wav32")
     expected = separate(position_dependent, SPEC, inference, mix, batch_size=2)
     assert list(result.stems) == ["low", "high"]
     for stem, wanted in zip(result.stems.values(), expected, strict=True):
@@ -72,7 +72,7 @@ def test_file_equals_array(tmp_path: Path, frames: int, normalise: str) -> None:
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["song"]
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 2), (16000, 2), (6000, 1), (11025, 6)])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 2), (16000, 2), (6000, 1), (11025, 2)])
 def test_statistics_are_those_of_what_the_model_sees(
     tmp_path: Path, rate: int, channels: int
 ) -> None:
@@ -86,7 +86,7 @@ def test_statistics_are_those_of_what_the_model_sees(
         return halves(chunks)
 
     inference = InferenceDefaults(Fraction(1, 20), overlap=0.0, normalise="file_mono_std")
-    separate_file(spy, SPEC, inference, song(tmp_path, mix, rate), tmp_path / "out")
+    separate_file(ModelEngine(spy, SPEC, inference), song(tmp_path, mix, rate), tmp_path / "out")
     mono = torch.cat(seen, dim=-1).double().mean(0)
     assert mono.shape[-1] == math.ceil(901 * RATE / rate)
     assert mono.mean().item() == pytest.approx(0, abs=1e-6)
@@ -101,7 +101,7 @@ def test_sample_rate_length_and_channels_are_kept(
 ) -> None:
     mix = low_band(channels, frames, rate)
     path = song(tmp_path, mix, rate)
-    result = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out", "wav32")
+    result = separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out", "wav32")
     for share, stem in zip((0.25, 0.5), result.stems.values(), strict=True):
         audio, stem_rate = read_audio(stem)
         assert stem_rate == rate
@@ -110,18 +110,20 @@ def test_sample_rate_length_and_channels_are_kept(
         torch.testing.assert_close(audio, share * mix, atol=3e-4, rtol=0)
 
 
-def test_surround_is_mixed_down(tmp_path: Path) -> None:
-    path = song(tmp_path, noise(6, 5000))
-    result = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
-    assert result.channels == 2
-    assert soundfile.info(result.stems["low"]).channels == 2
+def test_surround_stays_surround(tmp_path: Path) -> None:
+    mix = noise(6, 5000)
+    path = song(tmp_path, mix)
+    result = separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out", "wav32")
+    assert result.channels == 6
+    audio, _ = read_audio(result.stems["low"])
+    torch.testing.assert_close(audio, 0.25 * mix, atol=1e-6, rtol=0)
 
 
 def test_stereo_file_and_mono_model(tmp_path: Path) -> None:
     spec = AudioSpec(("low", "high"), RATE, channels=1)
     mix = noise(2, 5000)
     path = song(tmp_path, mix)
-    result = separate_file(halves, spec, INFERENCE, path, tmp_path / "out", "wav32")
+    result = separate_file(ModelEngine(halves, spec, INFERENCE), path, tmp_path / "out", "wav32")
     audio, _ = read_audio(result.stems["high"])
     torch.testing.assert_close(audio, 0.5 * mix.mean(0, keepdim=True).expand(2, -1))
 
@@ -137,13 +139,13 @@ def test_clipping_is_counted_and_no_stem_is_rescaled(
         return torch.stack([2 * chunks, 0.5 * chunks], dim=1)
 
     path = song(tmp_path, loud)
-    result = separate_file(louder, SPEC, INFERENCE, path, tmp_path / "out", fmt)
+    result = separate_file(ModelEngine(louder, SPEC, INFERENCE), path, tmp_path / "out", fmt)
     assert result.clipped == {"low": 20, "high": 0}
     assert result.peaks == pytest.approx({"low": 1.8, "high": 0.45})
     assert soundfile.info(result.stems["low"]).subtype == subtype
     quiet, _ = read_audio(result.stems["high"])
     torch.testing.assert_close(quiet, 0.5 * loud, atol=2**-15, rtol=0)
-    floats = separate_file(louder, SPEC, INFERENCE, path, tmp_path / "out", "wav32")
+    floats = separate_file(ModelEngine(louder, SPEC, INFERENCE), path, tmp_path / "out", "wav32")
     assert floats.clipped == {"low": 0, "high": 0}
     assert read_audio(floats.stems["low"])[0].max() == pytest.approx(1.8)
 
@@ -151,13 +153,13 @@ def test_clipping_is_counted_and_no_stem_is_rescaled(
 def test_sum_error_by_hand(tmp_path: Path) -> None:
     """0.25 + 0.5 of the mixture leave a quarter of it: 20 log10(1/4) = -12.04 dB."""
     path = song(tmp_path, noise(2, 30000))
-    result = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
+    result = separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out")
     assert result.sum_error_db == pytest.approx(20 * math.log10(0.25), abs=1e-4)
 
 
 def test_sum_error_of_silence_is_undefined(tmp_path: Path) -> None:
     path = song(tmp_path, torch.zeros(2, 3000))
-    result = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
+    result = separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out")
     assert result.sum_error_db is None
     assert result.peaks == {"low": 0.0, "high": 0.0}
 
@@ -165,7 +167,9 @@ def test_sum_error_of_silence_is_undefined(tmp_path: Path) -> None:
 def test_progress_rises_to_one(tmp_path: Path) -> None:
     told: list[float] = []
     path = song(tmp_path, noise(2, 200_000))
-    separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out", progress=told.append)
+    separate_file(
+        ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out", progress=told.append
+    )
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert len(told) > 3
@@ -189,10 +193,10 @@ def test_an_interruption_changes_nothing(tmp_path: Path, old: bool) -> None:
     path = song(tmp_path, noise(2, 100_000))
     out = tmp_path / "deep" / "out"
     if old:
-        separate_file(halves, SPEC, INFERENCE, path, out)
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, out)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(Stop):
-        separate_file(interrupted, SPEC, INFERENCE, path, out)
+        separate_file(ModelEngine(interrupted, SPEC, INFERENCE), path, out)
     after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     assert calls == 5
     assert after == before
@@ -208,7 +212,7 @@ def test_stems_appear_together(tmp_path: Path) -> None:
         seen.append(folder.exists())
         return halves(chunks)
 
-    separate_file(watching, SPEC, INFERENCE, path, tmp_path / "out")
+    separate_file(ModelEngine(watching, SPEC, INFERENCE), path, tmp_path / "out")
     assert not any(seen)
     assert sorted(p.name for p in folder.iterdir()) == ["high.wav", "low.wav"]
 
@@ -220,7 +224,7 @@ def test_a_model_that_gives_nan_leaves_no_file(tmp_path: Path) -> None:
         return halves(chunks) * float("nan")
 
     with pytest.raises(DataError, match="NaN") as caught:
-        separate_file(broken, SPEC, INFERENCE, path, tmp_path / "out")
+        separate_file(ModelEngine(broken, SPEC, INFERENCE), path, tmp_path / "out")
     assert str(tmp_path / "out" / "song" / "low.wav") in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -236,14 +240,16 @@ def test_what_can_not_be_separated(tmp_path: Path, content: np.ndarray, message:
     path = tmp_path / "bad.wav"
     soundfile.write(path, content, RATE, subtype="FLOAT")
     with pytest.raises(DataError, match=message) as caught:
-        separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out")
     assert "bad.wav" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.wav"):
-        separate_file(halves, SPEC, INFERENCE, tmp_path / "nowhere.wav", tmp_path / "out")
+        separate_file(
+            ModelEngine(halves, SPEC, INFERENCE), tmp_path / "nowhere.wav", tmp_path / "out"
+        )
 
 
 def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
@@ -251,7 +257,7 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     path = song(tmp_path / "low", noise(2, 100), name="low.wav")
     content = path.read_bytes()
     with pytest.raises(DataError, match="overwrite"):
-        separate_file(halves, SPEC, INFERENCE, path, tmp_path)
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path)
     assert path.read_bytes() == content
 
 
@@ -260,9 +266,9 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "song").write_text("mine")
     with pytest.raises(DataError, match=r"out/song: is a file"):
-        separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
-    with pytest.raises(DataError, match="can't be written"):
-        separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out" / "song")
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out")
+    with pytest.raises(DataError, match=r"out/song: is a file"):
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out" / "song")
     assert (tmp_path / "out" / "song").read_text() == "mine"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["song"]
 
@@ -270,14 +276,16 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
 def test_a_format_that_can_not_hold_it_names_the_final_file(tmp_path: Path) -> None:
     path = song(tmp_path, noise(2, 100), rate=9000)
     with pytest.raises(ConfigError, match="MP3 has no 9000 Hz") as caught:
-        separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out", "mp3")
+        separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out", "mp3")
     assert str(tmp_path / "out" / "song" / "low.mp3") in str(caught.value)
 
 
 def test_own_name_and_unicode(tmp_path: Path) -> None:
     path = song(tmp_path, noise(2, 100), name="Ünïcødé – " + "ж" * 100 + ".wav")
-    first = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out")
+    first = separate_file(ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out")
     assert first.stems["low"].parent.name == path.stem
-    second = separate_file(halves, SPEC, INFERENCE, path, tmp_path / "out", "flac", name="short")
+    second = separate_file(
+        ModelEngine(halves, SPEC, INFERENCE), path, tmp_path / "out", "flac", name="short"
+    )
     assert second.stems["high"] == tmp_path / "out" / "short" / "high.flac"
     assert second.stems["high"].is_file()

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mss.core.errors import ConfigError
-from mss.core.types import AudioSpec, InferenceDefaults
-from mss.infer.plan import Plan, WindowKind, make_plan, window_weights
+from mss.core.types import AudioSpec, InferenceDefaults, WindowKind
+from mss.infer.plan import Plan, make_plan, window_weights
 
 SPEC = AudioSpec(("drums", "bass", "other", "vocals"), samplerate=44100, channels=2)
 
@@ -36,6 +36,14 @@ def test_stride_is_rounded_down_as_demucs_does(overlap: float, stride: int) -> N
     assert odd.stride == 6  # of 6.7
 
 
+def test_context_and_tail_are_the_models_own() -> None:
+    inference = InferenceDefaults(Fraction(1), overlap=0.5, context=Fraction(1, 10), tail="centred")
+    plan = make_plan(SPEC, inference, shifts=[3, 0])
+    # half of the 0.8 s that a chunk keeps
+    assert (plan.context, plan.stride, plan.tail) == (4410, 17640, "centred")
+    assert plan.shifts == (3, 0)
+
+
 def test_whole_recording() -> None:
     plan = make_plan(SPEC, InferenceDefaults(segment=None))
     assert plan.segment is None
@@ -53,6 +61,7 @@ def test_whole_recording() -> None:
         ({"overlap": float("nan")}, "overlap"),
         ({"segment": Fraction(2, 44100), "overlap": 0.9}, "overlap"),
         ({"batch_size": 0}, "batch_size"),
+        ({"shifts": (4, -1)}, "shifts: -1"),
     ],
 )
 def test_nonsense_is_refused(change: dict[str, object], message: str) -> None:
@@ -63,6 +72,26 @@ def test_nonsense_is_refused(change: dict[str, object], message: str) -> None:
 def test_unknown_window() -> None:
     with pytest.raises(ConfigError, match=r"window.*hamming.*triangle"):
         Plan(1, 1, 10, 5, window="hamming")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tail": "long"}, r"tail.*'long'. Known: short, centred"),
+        ({"context": 5}, "context: 5 samples at both edges of a chunk of 10"),
+        ({"context": -1}, "context"),
+        ({"context": 3, "stride": 5}, "keeps 4 samples every 5"),
+    ],
+)
+def test_grids_that_leave_gaps(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Plan(**{"sources": 1, "channels": 1, "segment": 10, "stride": 4, **change})  # type: ignore[arg-type]
+
+
+def test_a_segment_shorter_than_its_context() -> None:
+    inference = InferenceDefaults(Fraction(10), context=Fraction(1))
+    with pytest.raises(ConfigError, match="context: 44100 samples at both edges"):
+        make_plan(SPEC, inference, segment=Fraction(2))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +112,15 @@ def test_hann_by_formula() -> None:
     torch.testing.assert_close(window_weights("hann", 3), torch.tensor([0.5, 1.0, 0.5]))
 
 
-@pytest.mark.parametrize("kind", ["triangle", "hann", "flat"])
+def test_linear_fade_is_that_of_msst() -> None:
+    """Ones between linspace(0, 1) and linspace(1, 0), each of a tenth."""
+    weights = window_weights("linear_fade", 50)
+    torch.testing.assert_close(weights[:5], torch.linspace(0, 1, 5))
+    torch.testing.assert_close(weights[-5:], torch.linspace(1, 0, 5))
+    assert torch.equal(weights[5:-5], torch.ones(40))
+
+
+@pytest.mark.parametrize("kind", ["triangle", "hann", "flat", "linear_fade"])
 @pytest.mark.parametrize("length", [1, 2, 3, 999, 441000])
 def test_weights_are_positive_symmetric_and_at_most_one(kind: WindowKind, length: int) -> None:
     weights = window_weights(kind, length)

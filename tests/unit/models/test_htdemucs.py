@@ -67,8 +67,10 @@ def test_state_dict_speaks_the_published_names() -> None:
 def test_inference_defaults_are_the_published_ones() -> None:
     with torch.device("meta"):
         inference = HTDemucs(HTDemucsConfig(), FOUR).inference
+        any_length = HTDemucs(HTDemucsConfig(use_train_segment=False), FOUR).inference
     assert (inference.segment, inference.overlap) == (Fraction(39, 5), 0.25)
     assert (inference.window, inference.normalise) == ("triangle", "file_mono_std")
+    assert (inference.tail, any_length.tail) == ("centred", "short")
 
 
 def test_a_short_input_is_the_start_of_a_whole_segment() -> None:

@@ -1,0 +1,124 @@
+"""What can be chosen for a separation. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+from mss.core.audio_formats import OutputFormat, parse_format
+from mss.core.errors import ConfigError
+from mss.infer.rescale import Rescale
+from mss.infer.song_names import DEFAULT_TEMPLATE, NameTemplate
+
+Backend = Literal["auto", "torch", "openvino", "onnx"]
+
+WHOLE = "whole"
+"""A segment: the whole recording at once."""
+
+
+@dataclass(frozen=True)
+class SeparationOptions:
+    """How a model is run.
+
+    Attributes:
+        stems: the sources wanted, in this order; what only others need is not computed. Empty: all.
+        two_stems: a source; it and the mixture without it ("no_<source>") come out.
+        shifts: estimates are averaged over so many random shifts in time; 0: none.
+        seed: decides the shifts.
+        segment: seconds of one chunk, or "whole": the recording at once, in memory that grows
+            with it. None: the model's.
+        overlap: share of a chunk that the next one repeats, in [0, 1). None: the model's.
+        batch_size: chunks separated together.
+        threads: CPU threads, of all songs together. None: torch's choice.
+        backend: what runs the network; "auto" takes the fastest that is installed.
+        residual: give what the stems leave of the mixture, too, as "residual".
+
+    Raises:
+        ConfigError: a value makes no sense.
+    """
+
+    stems: tuple[str, ...] = ()
+    two_stems: str | None = None
+    shifts: int = 0
+    seed: int = 0
+    segment: Fraction | float | str | None = None
+    overlap: float | None = None
+    batch_size: int = 1
+    threads: int | None = None
+    backend: Backend = "auto"
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stems and self.two_stems is not None:
+            raise ConfigError("stems: goes with all sources, not with two_stems; give one of them")
+        if len(set(self.stems)) != len(self.stems):
+            raise ConfigError(f"stems: a source stands twice in {', '.join(self.stems)}")
+        for field, least in (("shifts", 0), ("batch_size", 1), ("threads", 1)):
+            value = getattr(self, field)
+            if value is not None and value < least:
+                raise ConfigError(f"{field}: {value} is not at least {least}")
+        if self.overlap is not None and not 0 <= self.overlap < 1:
+            raise ConfigError(f"overlap: {self.overlap:g} is not from 0 to below 1")
+        if self.backend not in get_args(Backend):
+            known = ", ".join(get_args(Backend))
+            raise ConfigError(f"backend: there is no {self.backend!r}. Known: {known}")
+        if isinstance(self.segment, float | int | str) and self.segment != WHOLE:
+            object.__setattr__(self, "segment", parse_seconds(self.segment))
+
+    @property
+    def seconds(self) -> Fraction | None:
+        """The segment where it is a number of seconds."""
+        return self.segment if isinstance(self.segment, Fraction) else None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How stems are written.
+
+    Attributes:
+        format: as mss.core.audio_formats.parse_format takes it, or what it returns.
+        rescale: "none" or "shared" (mss.infer.rescale).
+        template: where files go (mss.infer.song_names.NameTemplate).
+        skip_existing: leave out songs whose files are all there.
+
+    Raises:
+        ConfigError: a value makes no sense.
+    """
+
+    format: OutputFormat | str = "wav16"
+    rescale: Rescale = "none"
+    template: NameTemplate | str = DEFAULT_TEMPLATE
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rescale not in get_args(Rescale):
+            known = ", ".join(get_args(Rescale))
+            raise ConfigError(f"rescale: there is no {self.rescale!r}. Known: {known}")
+        object.__setattr__(self, "format", self.audio_format)
+        object.__setattr__(self, "template", self.name_template)
+
+    @property
+    def audio_format(self) -> OutputFormat:
+        return parse_format(self.format) if isinstance(self.format, str) else self.format
+
+    @property
+    def name_template(self) -> NameTemplate:
+        return NameTemplate(self.template) if isinstance(self.template, str) else self.template
+
+
+def parse_seconds(value: float | str) -> Fraction:
+    """Return a positive number of seconds, exactly as written: 7.8 is 39/5.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    try:
+        seconds = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        seconds = Fraction(0)
+    if seconds <= 0:
+        raise ConfigError(
+            f"segment: {value!r} is not a number of seconds above 0, as 7.8 is, nor {WHOLE!r}"
+        )
+    return seconds

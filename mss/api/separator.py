@@ -1,0 +1,265 @@
+"""One class that separates arrays, files, many files and streams: `mss.Separator`.
+
+The examples take the default model of ./release_models.
+
+>>> from mss import Separator
+>>> separator = Separator(device="cpu")
+>>> separator.sources
+('drums', 'vocals')
+
+Arrays in, arrays of the same kind out:
+
+>>> import numpy
+>>> mix = numpy.zeros((2, 44100), dtype="float32")
+>>> stems = separator.separate(mix, 44100)
+>>> {name: stem.shape for name, stem in stems.items()}
+{'drums': (2, 44100), 'vocals': (2, 44100)}
+
+A file to arrays, or to files:
+
+>>> stems, samplerate = separator.separate_file("song.wav")
+>>> samplerate, stems["vocals"].shape
+(8000, torch.Size([2, 20011]))
+>>> from mss import OutputOptions
+>>> [done] = separator.separate_to("song.wav", "stems", OutputOptions(format="flac"))
+>>> done.stems["vocals"].as_posix()
+'stems/song/vocals.flac'
+
+With options, and told how far it is:
+
+>>> from mss import SeparationOptions
+>>> options = SeparationOptions(segment=1, overlap=0.5, residual=True)
+>>> separator = Separator(options=options, device="cpu")
+>>> told = []
+>>> stems, _ = separator.separate_file("song.wav", lambda share, left: told.append(share))
+>>> list(stems), told[-1]
+(['drums', 'vocals', 'residual'], 1.0)
+
+Block by block, as the sound arrives, at the level of what was heard before:
+
+>>> import torch
+>>> heard = torch.rand(2, 44100)
+>>> session = separator.stream(samplerate=44100, channels=2, like=heard)
+>>> parts = [session.feed(torch.zeros(2, 10000)) for _ in range(3)] + [session.flush()]
+>>> torch.cat(parts, dim=-1).shape
+torch.Size([3, 2, 30000])
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mss.api.arrays import BLOCK, Audio, from_tensor, separate_blocks, split, to_tensor
+from mss.api.device import choose_device
+from mss.api.engines import build_engine
+from mss.api.events import Event, Setup, SongDone, SongFailed, SongSkipped
+from mss.api.inputs import Found, find_songs
+from mss.api.options import OutputOptions, SeparationOptions
+from mss.api.progress import ProgressFn, with_time_left
+from mss.api.run import run_songs
+from mss.api.threads import torch_threads
+from mss.core.audio_io import open_reader
+from mss.core.errors import ConfigError, StemgridError
+from mss.infer.engine import Session
+from mss.infer.files import SeparatedFile
+from mss.infer.output_map import with_residual
+from mss.release.repo import Repo
+
+
+class SongSeparator:
+    """A released model, or bag of models, ready to separate; `mss.Separator`.
+
+    Args:
+        name: full name, signature, alias, or a unique start of one. None: the repo's default.
+        repo: folder of released models (None: $STEMGRID_REPO, ./release_models, the user's).
+        device: cpu, cuda, cuda:1, mps, or auto: the first accelerator there is.
+        options: how the model is run.
+        plugins: let an installed plug-in give the model's architecture.
+
+    Raises:
+        DataError: no such model, or it is damaged.
+        ConfigError: no such device, or options that don't fit the model.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        repo: str | os.PathLike[str] | None = None,
+        device: str = "auto",
+        options: SeparationOptions | None = None,
+        *,
+        plugins: bool = False,
+    ) -> None:
+        self.options = options or SeparationOptions()
+        self._device = choose_device(device)
+        self._release = Repo(repo).load(name, self._device, plugins)
+        self._built = build_engine(self._release, self.options)
+        engine = self._built.engine
+        self._engine = with_residual(engine) if self.options.residual else engine
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of what comes out, in their order."""
+        return self._engine.sources
+
+    @property
+    def model(self) -> str:
+        """Full name of the model or bag."""
+        return self._release.name
+
+    def setup(self, jobs: int = 1) -> Setup:
+        """Return what runs, for `jobs` songs at once."""
+        inference = self._built.inference
+        return Setup(
+            model=self.model,
+            device=str(self._device),
+            threads=max(1, (self.options.threads or torch.get_num_threads()) // jobs),
+            jobs=jobs,
+            backend=self._built.backend,
+            segment=None if inference.segment is None else float(inference.segment),
+            overlap=inference.overlap,
+            shifts=self.options.shifts,
+            memory_bytes=self._built.memory_bytes,
+        )
+
+    def separate(
+        self, audio: Audio, samplerate: int, progress: ProgressFn | None = None
+    ) -> dict[str, Audio]:
+        """Separate a recording in memory.
+
+        Args:
+            audio: [C, T] floating point, a torch tensor or a numpy array; full scale 1.0.
+            samplerate: Hz; any.
+            progress: see mss.api.progress.
+
+        Returns:
+            By source [C, T] of the same kind and dtype (a tensor: on the same device).
+
+        Raises:
+            DataError: not [C, T] of finite floating-point numbers.
+        """
+        mix = to_tensor(audio)
+        with torch_threads(self.options.threads):
+            stems = separate_blocks(
+                self._engine,
+                lambda: split(mix),
+                samplerate,
+                mix.shape[0],
+                mix.shape[-1],
+                None if progress is None else with_time_left(progress),
+            )
+        return {
+            name: from_tensor(stem, audio) for name, stem in zip(self.sources, stems, strict=True)
+        }
+
+    def separate_file(
+        self, path: str | os.PathLike[str], progress: ProgressFn | None = None
+    ) -> tuple[dict[str, Tensor], int]:
+        """Separate a file into memory; return [C, T] float32 by source, and the sample rate in Hz.
+
+        `separate_to` needs memory for a few seconds only.
+
+        Raises:
+            DataError: the file can't be read.
+        """
+        with open_reader(path, check_finite=True) as reader, torch_threads(self.options.threads):
+            info = reader.info
+            stems = separate_blocks(
+                self._engine,
+                lambda: reader.blocks(BLOCK),
+                info.samplerate,
+                info.channels,
+                info.frames,
+                None if progress is None else with_time_left(progress),
+            )
+        return dict(zip(self.sources, stems, strict=True)), info.samplerate
+
+    def separate_to(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        out: str | os.PathLike[str],
+        output: OutputOptions | None = None,
+        *,
+        jobs: int = 1,
+    ) -> list[SeparatedFile]:
+        """Separate files, and folders of files, to files; return what became of each.
+
+        Songs that are skipped are not among them. `run` tells what happens meanwhile.
+
+        Args:
+            paths: as mss.api.inputs.find_songs takes them.
+            out: folder; is created.
+            output: how the stems are written.
+            jobs: songs separated at once.
+
+        Raises:
+            StemgridError: songs that can't be separated, named after the others are done.
+        """
+        named = [paths] if isinstance(paths, str | os.PathLike) else paths
+        done: list[SeparatedFile] = []
+        failed: list[str] = []
+        total = 0
+        for event in self.run(find_songs(named, out), out, output, jobs=jobs):
+            if isinstance(event, SongDone):
+                done.append(event.result)
+            elif isinstance(event, SongFailed):
+                failed.append(event.error)
+            total += isinstance(event, SongDone | SongFailed | SongSkipped)
+        if failed:
+            raise StemgridError(failure_message(failed, total))
+        return done
+
+    def run(
+        self,
+        found: Found,
+        out: str | os.PathLike[str],
+        output: OutputOptions | None = None,
+        *,
+        jobs: int = 1,
+    ) -> Generator[Event, None, None]:
+        """Separate songs to files and yield what happens; see mss.api.run.run_songs."""
+        return run_songs(
+            self._built.engine,
+            self.sources,
+            self.setup(jobs),
+            found,
+            Path(out),
+            output or OutputOptions(),
+            self.options.residual,
+        )
+
+    def stream(self, samplerate: int, channels: int, like: Tensor | None = None) -> Session:
+        """Return a session: feed([C, n]) -> [S, C, m], flush(), and latency in samples.
+
+        Args:
+            samplerate: Hz.
+            channels: of the recording.
+            like: [C, T], any T: the recording, or one of the same level. A model that normalises by
+                the whole recording has to hear it before the first block.
+
+        Raises:
+            ConfigError: the model needs `like`.
+        """
+        first_pass = self._engine.first_pass(samplerate, channels)
+        if first_pass is None:
+            return self._engine.session(samplerate, channels)
+        if like is None:
+            raise ConfigError(
+                f"like: {self.model} normalises by the whole recording; give one of the same level"
+            )
+        for block in split(to_tensor(like)):
+            first_pass.feed(block)
+        return self._engine.session(samplerate, channels, first_pass.finish())
+
+
+def failure_message(failed: Sequence[str], total: int) -> str:
+    """Return what to tell of the songs that failed, of `total`."""
+    if len(failed) == total == 1:
+        return failed[0]
+    listed = "".join(f"\n  {failure}" for failure in failed)
+    return f"{len(failed)} of {total} files could not be separated:{listed}"
