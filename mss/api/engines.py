@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mss.api.options import WHOLE, SeparationOptions
+from mss.core.separator import Separator
 from mss.core.types import InferenceDefaults
 from mss.infer.bag import bag_chunk_fn
 from mss.infer.engine import Engine, ModelEngine
@@ -45,7 +47,9 @@ def build_engine(release: Release, options: SeparationOptions) -> BuiltEngine:
         inference = replace(inference, overlap=options.overlap)
     # the same for every song: a file and an array give the same, whatever the file is called
     shifts = draw_shifts(options.shifts, release.spec.samplerate, options.seed, "")
-    members, weights, spec = release.members, release.weights, release.spec
+    members: Sequence[Separator] = release.members
+    weights: Sequence[Sequence[float]] | None = release.weights
+    spec = release.spec
     wanted = options.stems or ((options.two_stems,) if options.two_stems is not None else ())
     if wanted:  # what only the others need is not run
         members, weights = select_sources(members, weights, wanted)
