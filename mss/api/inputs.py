@@ -69,6 +69,22 @@ def find_songs(
     return found
 
 
+def reaches(found: Found, seconds: float) -> bool:
+    """Tell whether songs are so long together, as far as their headers tell."""
+    from mss.core.audio_io import audio_info  # here: what parses arguments needs no torch
+
+    total = 0.0
+    for song in found.songs:
+        try:
+            info = audio_info(song.path)
+        except DataError:
+            continue  # it will be told when it is separated
+        total += (info.frames or 0) / info.samplerate
+        if total >= seconds:
+            return True
+    return False
+
+
 def _expand(text: str) -> list[str]:
     """Return what a pattern matches, sorted; a text that is none, or a file's name, as it is."""
     if os.path.lexists(text) or not glob.has_magic(text):

@@ -56,7 +56,7 @@ from torch import Tensor
 
 from mss.api.arrays import BLOCK, Audio, from_tensor, separate_blocks, split, to_tensor
 from mss.api.device import choose_device
-from mss.api.engines import build_engine
+from mss.api.engines import BuiltEngine, EngineBuilder
 from mss.api.events import Event, Setup, SongDone, SongFailed, SongSkipped
 from mss.api.inputs import Found, find_songs
 from mss.api.options import OutputOptions, SeparationOptions
@@ -81,6 +81,9 @@ class SongSeparator:
         options: how the model is run.
         plugins: let an installed plug-in give the model's architecture.
 
+    Attributes:
+        model: full name of the model or bag.
+
     Raises:
         DataError: no such model, or it is damaged.
         ConfigError: no such device, or options that don't fit the model.
@@ -97,20 +100,40 @@ class SongSeparator:
     ) -> None:
         self.options = options or SeparationOptions()
         self._device = choose_device(device)
-        self._release = Repo(repo).load(name, self._device, plugins)
-        self._built = build_engine(self._release, self.options)
-        engine = self._built.engine
-        self._engine = with_residual(engine) if self.options.residual else engine
+        folder = Repo(repo)
+        with torch_threads(self.options.threads):
+            release = folder.load(name, self._device, plugins)
+            self._builder = EngineBuilder(release, self.options, self._device, folder.root, plugins)
+        self.model = release.name
+        self._take(self._builder.build())
+
+    def _take(self, built: BuiltEngine) -> None:
+        self._built = built
+        self._engine = with_residual(built.engine) if self.options.residual else built.engine
+
+    @property
+    def can_prepare(self) -> str | None:
+        """The runtime that `prepare` would export for; None: nothing is left to prepare."""
+        return self._builder.can_prepare
+
+    def prepare(self) -> None:
+        """Export the networks for a faster runtime, once; the exports lie beside the release.
+
+        A large network takes a minute or so, which several minutes of audio win back.
+
+        Raises:
+            ConfigError: the runtime can't take the network over.
+            DataError: the export can't be written.
+        """
+        if (backend := self._builder.can_prepare) is not None:
+            with torch_threads(self.options.threads):
+                self._builder.prepare(backend)
+                self._take(self._builder.build())
 
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of what comes out, in their order."""
         return self._engine.sources
-
-    @property
-    def model(self) -> str:
-        """Full name of the model or bag."""
-        return self._release.name
 
     def setup(self, jobs: int = 1) -> Setup:
         """Return what runs, for `jobs` songs at once."""
@@ -223,8 +246,10 @@ class SongSeparator:
         jobs: int = 1,
     ) -> Generator[Event, None, None]:
         """Separate songs to files and yield what happens; see mss.api.run.run_songs."""
+        with torch_threads(self.options.threads):
+            engine = self._builder.build(jobs).engine
         return run_songs(
-            self._built.engine,
+            engine,
             self.sources,
             self.setup(jobs),
             found,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 import mss
-from mss.cli import models, separate
+from mss.cli import doctor, models, separate
 from mss.core.errors import StemgridError
 
 EXIT_ERROR = 1
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"stemgrid {mss.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (separate, models):
+    for module in (separate, models, doctor):
         summary = module.SUMMARY
         command = commands.add_parser(
             module.__name__.rpartition(".")[2], help=summary, description=summary

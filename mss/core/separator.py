@@ -53,6 +53,9 @@ class Separator(nn.Module, ABC):
     """
 
     Config: ClassVar[type[SeparatorConfig]]
+    rounded_modules: ClassVar[tuple[str, ...]] = ()
+    """Modules of `network` (their names) in which the factors of products may be rounded to
+    bfloat16 on a CPU that is faster so: inside of residual branches, where it costs least."""
     spec: AudioSpec
 
     def __init__(self, config: SeparatorConfig, spec: AudioSpec) -> None:

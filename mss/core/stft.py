@@ -7,9 +7,13 @@ so the transform leaves autocast and casts its input up: an fp32 island in a bf1
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 Window = Literal["hann", "none"]
+
+_NO_WEIGHT = 1e-11
+"""torch.istft's own limit for the sum of the squared windows over a sample."""
 
 
 class Stft(nn.Module):
@@ -81,6 +85,9 @@ class Stft(nn.Module):
         *lead, bins, frames = spec.shape
         with torch.autocast(spec.device.type, enabled=False):
             spec = spec if spec.dtype == torch.complex128 else spec.to(torch.complex64)
+            if spec.device.type == "cpu" and not torch.is_grad_enabled() and self._whole_hops:
+                rows = [self._invert(one, length) for one in spec.reshape(-1, bins, frames)]
+                return torch.stack(rows).reshape(*lead, length)
             wave = torch.istft(
                 spec.reshape(-1, bins, frames),
                 self.n_fft,
@@ -91,3 +98,35 @@ class Stft(nn.Module):
                 length=length,
             )
         return wave.reshape(*lead, length)
+
+    @property
+    def _whole_hops(self) -> bool:
+        return self.n_fft % self.hop == 0 and self.hop <= self.n_fft // 2
+
+    def _invert(self, spec: Tensor, length: int) -> Tensor:
+        """Invert one spectrogram [F, N] into [length].
+
+        What torch.istft computes, in a third of its time on a CPU and without frames of all
+        signals in memory at once: as the window is a whole number of hops, frames are added as
+        rows of hops.
+        """
+        window = self.window.to(spec.real.dtype)
+        norm = "ortho" if self.normalized else "backward"
+        frames = torch.fft.irfft(spec.t(), self.n_fft, norm=norm).mul_(window)  # [N, n_fft]
+        start = self.n_fft // 2 if self.center else 0
+        wave = _add_hops(frames, self.hop)[start : start + length]
+        weight = window.square().expand(len(frames), -1)
+        total = _add_hops(weight, self.hop)[start : start + length]
+        assert total.abs().min() > _NO_WEIGHT, "a sample that no window covers has no inverse"
+        missing = length - len(wave)
+        # beyond the last frame there is nothing to invert
+        return F.pad(wave.div_(total), (0, missing)) if missing else wave.div_(total)
+
+
+def _add_hops(frames: Tensor, hop: int) -> Tensor:
+    """Add frames [N, n_fft], each `hop` samples after the one before, to [(N - 1) hop + n_fft]."""
+    count, size = frames.shape
+    rows = frames.new_zeros(count + size // hop - 1, hop)
+    for index, part in enumerate(frames.unflatten(1, (-1, hop)).unbind(1)):  # [N, hop]
+        rows[index : index + count] += part
+    return rows.flatten()

@@ -125,6 +125,7 @@ class HTDemucs(HybridBranches):
     """
 
     Config = HTDemucsConfig
+    rounded_modules = ("crosstransformer",)
     config: HTDemucsConfig
 
     def __init__(self, config: HTDemucsConfig, spec: AudioSpec) -> None:

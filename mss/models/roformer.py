@@ -171,9 +171,15 @@ class Roformer(Separator):
 
 
 def _sliced(x: Tensor) -> bool:
-    """Tell whether to go through tokens in slices and write results over them."""
+    """Tell whether to go through tokens in slices and write results over them.
+
+    Not where the network is recorded: an exporter has no counterpart for that.
+    """
     return (
-        x.device.type == "cpu" and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 

@@ -27,4 +27,5 @@ def reflect_pad(x: Tensor, left: int, right: int) -> Tensor:
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Append zeros to the last axis until its length is a multiple of `multiple`."""
     missing = -x.shape[-1] % multiple
-    return F.pad(x, (0, missing)) if missing else x
+    # a plain number, so that an exported network holds it as one
+    return F.pad(x, (0, int(missing))) if missing else x
