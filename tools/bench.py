@@ -24,6 +24,7 @@ from tools import bench_models
 from tools.bench_evaluation import EVALUATION_PAIRS
 from tools.bench_loader import LOADER_PAIRS
 from tools.bench_pair import Pair, Side
+from tools.bench_separation import SEPARATION_PAIRS
 from tools.bench_step import STEP_PAIRS
 from tools.bench_worker import Worker
 
@@ -47,7 +48,9 @@ class Result:
     rounds: int
 
 
-PAIRS = {pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS, *EVALUATION_PAIRS)}
+PAIRS = {
+    pair.name: pair for pair in (*STEP_PAIRS, *LOADER_PAIRS, *EVALUATION_PAIRS, *SEPARATION_PAIRS)
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

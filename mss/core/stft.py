@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 Window = Literal["hann", "none"]
@@ -127,6 +128,6 @@ def _add_hops(frames: Tensor, hop: int) -> Tensor:
     """Add frames [N, n_fft], each `hop` samples after the one before, to [(N - 1) hop + n_fft]."""
     count, size = frames.shape
     rows = frames.new_zeros(count + size // hop - 1, hop)
-    for index, part in enumerate(frames.unflatten(1, (-1, hop)).unbind(1)):  # [N, hop]
+    for index, part in enumerate(rearrange(frames, "n (k h) -> k n h", h=hop)):  # [N, hop]
         rows[index : index + count] += part
     return rows.flatten()

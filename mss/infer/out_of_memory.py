@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import logging
 import math
@@ -24,7 +26,8 @@ SHORTEST = Fraction(1)
 """Seconds. A chunk is not cut into shorter pieces: models hear too little music in them."""
 
 # What says that memory is short, where it is no torch.OutOfMemoryError: torch's CPU allocator, its
-# MPS backend, cuBLAS, cuDNN, and ONNX Runtime.
+# MPS backend, cuBLAS, cuDNN, and ONNX Runtime. oneDNN does not say why it could not do a thing;
+# another fault than memory stays with less work, too, and is named in the end.
 _PHRASES = (
     "defaultcpuallocator",
     "out of memory",
@@ -32,11 +35,18 @@ _PHRASES = (
     "can't allocate memory",
     "alloc_failed",
     "failed to allocate memory",
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory object",
 )
 
 
 class OutOfMemoryError(StemgridError):
     """The least that can be separated at once takes more memory than there is."""
+
+
+class _TooMuch(Exception):  # noqa: N818
+    """What was asked for takes more memory than there is; the limits have been lowered."""
 
 
 class FrugalChunks:
@@ -80,39 +90,41 @@ class FrugalChunks:
         Raises:
             OutOfMemoryError: one chunk, or its shortest piece, is too much.
         """
-        length = chunks.shape[-1]
-        while self._piece is None or length <= self._piece:
-            limit = self._batch  # another thread may lower it meanwhile
-            if limit is not None and limit < len(chunks):
-                return torch.cat([self(part) for part in torch.split(chunks, limit)])
-            done = self._attempt(chunks)
-            if done is not None:
-                return done
-            self._ask_for_less(len(chunks), length)
-        return torch.stack([self._in_pieces(chunk) for chunk in chunks])
+        while True:
+            # the batch anew after each step: what is done of it would take memory meanwhile
+            with contextlib.suppress(_TooMuch):
+                return self._within_limits(chunks)
+            # Only here: as long as an exception lives, its frames hold what was computed so far.
+            free_cached_memory(self._device)
 
-    def _in_pieces(self, chunk: Tensor) -> Tensor:
-        """Separate [C, T] into [S, C, T], in as few pieces as fit."""
-        assert self._piece is not None
-        plan = _cut(self._spec, chunk.shape[-1], self._piece)
-        # a piece that is still too long is cut again, in a call of its own
-        streamer = Streamer(self, plan)
-        return torch.cat([streamer.feed(chunk), streamer.flush()], dim=-1)
+    def _within_limits(self, chunks: Tensor) -> Tensor:
+        """Separate [B, C, T] into [B, S, C, T]; raises _TooMuch after the limits were lowered."""
+        batch, piece = self._batch, self._piece
+        if piece is None or chunks.shape[-1] <= piece:
+            parts = torch.split(chunks, batch or len(chunks))
+            done = [self._attempt(part) for part in parts]
+            return done[0] if len(done) == 1 else torch.cat(done)
+        plan = _cut(self._spec, chunks.shape[-1], piece)
+        separated = []
+        for chunk in chunks:
+            streamer = Streamer(self._attempt, plan)
+            separated.append(torch.cat([streamer.feed(chunk), streamer.flush()], dim=-1))
+        return torch.stack(separated)
 
-    def _attempt(self, chunks: Tensor) -> Tensor | None:
-        """Separate the chunks; None where memory ran out."""
+    def _attempt(self, chunks: Tensor) -> Tensor:
+        """Separate the chunks; where memory runs out, lower the limits and raise _TooMuch."""
         try:
             # a copy: the function may work in place, and fail after that
             return self._chunk_fn(chunks.clone())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-        # Only here: as long as the exception lives, its frames hold what was computed so far.
-        free_cached_memory(self._device)
-        return None
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        self._ask_for_less(len(chunks), chunks.shape[-1], reason)
+        raise _TooMuch
 
-    def _ask_for_less(self, batch: int, length: int) -> None:
-        """Lower the limit after `batch` chunks of `length` samples were too much."""
+    def _ask_for_less(self, batch: int, length: int, reason: str) -> None:
+        """Lower a limit after `batch` chunks of `length` samples were too much."""
         with self._lock:
             if batch > 1:
                 smaller = math.ceil(batch / 2)
@@ -127,23 +139,23 @@ class FrugalChunks:
                 return  # another thread has found out
             piece = _piece_length(length, 2)
             if piece < self._shortest or piece >= length:
-                raise OutOfMemoryError(self._nothing_left(length))
+                raise OutOfMemoryError(self._nothing_left(length, reason))
             self._batch = 1
             self._piece = piece
             seconds = piece / self._spec.samplerate
             self._tell(
-                f"{self._device}: out of memory; goes on with chunks cut into pieces of "
+                f"{self._device}: out of memory; goes on with chunks cut into pieces of at most "
                 f"{seconds:.3g} s (--segment {seconds:.3g} avoids the attempt)"
             )
 
-    def _nothing_left(self, length: int) -> str:
+    def _nothing_left(self, length: int, reason: str) -> str:
         seconds = length / self._spec.samplerate
         elsewhere = "--device cpu" if self._device.type != "cpu" else "a machine with more memory"
         return (
-            f"{self._device}: out of memory with one piece of {seconds:.3g} s, and pieces below "
-            f"{self._shortest / self._spec.samplerate:.3g} s are not tried. Take {elsewhere}, "
-            "close what else uses the memory, separate fewer songs at once (--jobs), or give a "
-            "shorter --segment."
+            f"{self._device}: out of memory with one chunk of {seconds:.3g} s, and none below "
+            f"{self._shortest / self._spec.samplerate:.3g} s is tried ({reason}). Take "
+            f"{elsewhere}, close what else uses the memory, separate fewer songs at once (--jobs), "
+            "or give a shorter --segment."
         )
 
 
@@ -176,8 +188,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_cached_memory(device: torch.device) -> None:
-    """Give a device's unused memory back to those who need it in larger pieces."""
+    """Give unused memory back, a device's or the C library's, to who needs it in larger pieces."""
     gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

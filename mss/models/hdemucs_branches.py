@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -127,11 +127,19 @@ class HybridBranches(Separator):
     def synthesise(self, features: Features, outputs: tuple[Tensor, ...]) -> Estimate:
         """Undo the normalisation, invert the spectrogram and add the time branch."""
         context, length = features.context, features.context["length"]
-        scale, shift = context["scale"], context["shift"]
-        out = torch.addcmul(shift, outputs[0].to(scale.dtype), scale)
-        out = rearrange(out, "b (s c) f n -> b s c f n", s=len(self.spec.sources))
-        spec = self._complex_spectra(out, context["spec"])
-        wave = self.stft.inverse(spec, length)
+        out = rearrange(outputs[0], "b (s c) f n -> b s c f n", s=len(self.spec.sources))
+        if self.branches.hybrid and self.branches.cac and not torch.is_grad_enabled():
+            # nobody asks for the spectra: one source's at a time is in memory
+            wave = torch.cat(
+                [
+                    self.stft.inverse(self._spectra(one, context), length)
+                    for one in torch.split(out, 1, dim=1)
+                ],
+                dim=1,
+            )
+        else:
+            spec = self._spectra(out, context)
+            wave = self.stft.inverse(spec, length)
         if not self.branches.hybrid:
             return Estimate(wave, F.pad(spec, (0, 0, 0, 1)), self.stft.stft)  # silent at Nyquist
         scale, shift = context["wave_scale"], context["wave_shift"]
@@ -150,6 +158,12 @@ class HybridBranches(Separator):
         for layer in layers:
             keep_output_groups(layer.conv_tr, rows, len(self.spec.sources))
         return True
+
+    def _spectra(self, out: Tensor, context: dict[str, Any]) -> Tensor:
+        """Undo the normalisation of spectra [B, S, C', F, N]; return complex [B, S, C, F, N]."""
+        scale, shift = context["scale"][:, None], context["shift"][:, None]
+        out = torch.addcmul(shift, out.to(scale.dtype), scale)
+        return self._complex_spectra(out, context["spec"])
 
     def _complex_spectra(self, out: Tensor, mix: Tensor) -> Tensor:
         """Turn the network's spectra [B, S, C', F, N] into complex ones [B, S, C, F, N]."""
