@@ -34,7 +34,6 @@ Separate = Callable[[Any], Any]
 def _network(kind: str) -> Any:
     """Return demucs's network of the published size."""
     import torch
-    from demucs.demucs import LayerScale
     from demucs.hdemucs import HDemucs
     from demucs.htdemucs import HTDemucs
 
@@ -46,7 +45,7 @@ def _network(kind: str) -> Any:
             list(SOURCES), bottom_channels=512, dconv_mode=3, segment=Fraction(39, 5)
         )
     for module in network.modules():
-        if isinstance(module, LayerScale) or type(module).__name__ == "LayerScale":
+        if type(module).__name__ == "LayerScale":
             module.scale.data.fill_(0.3)
     return network.eval()
 

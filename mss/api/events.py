@@ -2,7 +2,8 @@
 
 As JSON, each is one object of the key "event" and these, times in seconds:
 
-    start     model, device, threads, jobs, backend, segment, overlap, shifts, memory_bytes, files
+    start     model, device, threads, jobs, backend, batch_size, segment, overlap, shifts,
+              memory_bytes, files
     song      file
     progress  file, share (0 to 1), seconds_left (null until known); a few a second at most
     done      file, stems {name: path}, format, samplerate, channels, frames, peaks
@@ -38,6 +39,7 @@ class Setup:
         threads: CPU threads of each song.
         jobs: songs separated at once.
         backend: what runs the network.
+        batch_size: chunks separated together.
         segment: seconds of one chunk; None: the whole recording.
         overlap: share of a chunk that the next one repeats.
         shifts: shifts in time that are averaged over; 0: none.
@@ -49,6 +51,7 @@ class Setup:
     threads: int
     jobs: int
     backend: str
+    batch_size: int
     segment: float | None
     overlap: float
     shifts: int
@@ -62,6 +65,8 @@ class Setup:
         if self.segment is not None:
             segment = f"segment {self.segment:g} s, overlap {self.overlap:g}"
         parts = [f"{self.model} on {self.device}", threads, self.backend, segment]
+        if self.batch_size > 1:
+            segment += f", {self.batch_size} at a time"
         if self.shifts:
             parts.append(f"{self.shifts} shift{'s' if self.shifts > 1 else ''}")
         if self.memory_bytes is not None:

@@ -69,20 +69,18 @@ def find_songs(
     return found
 
 
-def reaches(found: Found, seconds: float) -> bool:
-    """Tell whether songs are so long together, as far as their headers tell."""
+def lengths(found: Found) -> list[float]:
+    """Return the seconds of each song, as far as their headers tell."""
     from mss.core.audio_io import audio_info  # here: what parses arguments needs no torch
 
-    total = 0.0
+    seconds = []
     for song in found.songs:
         try:
             info = audio_info(song.path)
-        except DataError:
+        except (DataError, OSError):
             continue  # it will be told when it is separated
-        total += (info.frames or 0) / info.samplerate
-        if total >= seconds:
-            return True
-    return False
+        seconds.append((info.frames or 0) / info.samplerate)
+    return seconds
 
 
 def _expand(text: str) -> list[str]:

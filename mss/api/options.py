@@ -12,6 +12,7 @@ from mss.infer.rescale import Rescale
 from mss.infer.song_names import DEFAULT_TEMPLATE, NameTemplate
 
 Backend = Literal["auto", "torch", "openvino", "onnx"]
+Precision = Literal["auto", "float32", "tf32", "bf16"]
 
 WHOLE = "whole"
 """A segment: the whole recording at once."""
@@ -29,9 +30,12 @@ class SeparationOptions:
         segment: seconds of one chunk, or "whole": the recording at once, in memory that grows
             with it. None: the model's.
         overlap: share of a chunk that the next one repeats, in [0, 1). None: the model's.
-        batch_size: chunks separated together.
-        threads: CPU threads, of all songs together. None: torch's choice.
-        backend: what runs the network; "auto" takes the fastest that is installed.
+        batch_size: chunks separated together. None: as the machine is fastest.
+        threads: CPU threads, of all songs together. None: as the machine is fastest.
+        backend: what runs the network; "auto" takes an exported one where it is there and faster.
+        precision: of products. "float32": exact. "bf16", "tf32": faster where the machine has it.
+            "auto": a rounded one where its result was seen to stay close (55 dB), or on a GPU tf32.
+        compile: let torch compile the network; None: on a GPU, where it pays for the length.
         residual: give what the stems leave of the mixture, too, as "residual".
 
     Raises:
@@ -44,9 +48,11 @@ class SeparationOptions:
     seed: int = 0
     segment: Fraction | float | str | None = None
     overlap: float | None = None
-    batch_size: int = 1
+    batch_size: int | None = None
     threads: int | None = None
     backend: Backend = "auto"
+    precision: Precision = "auto"
+    compile: bool | None = None
     residual: bool = False
 
     def __post_init__(self) -> None:
@@ -63,6 +69,9 @@ class SeparationOptions:
         if self.backend not in get_args(Backend):
             known = ", ".join(get_args(Backend))
             raise ConfigError(f"backend: there is no {self.backend!r}. Known: {known}")
+        if self.precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise ConfigError(f"precision: there is no {self.precision!r}. Known: {known}")
         if isinstance(self.segment, float | int | str) and self.segment != WHOLE:
             object.__setattr__(self, "segment", parse_seconds(self.segment))
 

@@ -48,17 +48,17 @@ torch.Size([3, 2, 30000])
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from mss.api.arrays import BLOCK, Audio, from_tensor, separate_blocks, split, to_tensor
-from mss.api.device import choose_device
-from mss.api.engines import BuiltEngine, EngineBuilder
+from mss.api.device import choose_device, free_memory
+from mss.api.engines import BuiltEngine, EngineBuilder, Work
 from mss.api.events import Event, Setup, SongDone, SongFailed, SongSkipped
 from mss.api.inputs import Found, find_songs
+from mss.api.memory import memory_warning
 from mss.api.options import OutputOptions, SeparationOptions
 from mss.api.progress import ProgressFn, with_time_left
 from mss.api.run import run_songs
@@ -111,24 +111,42 @@ class SongSeparator:
         self._built = built
         self._engine = with_residual(built.engine) if self.options.residual else built.engine
 
-    @property
-    def can_prepare(self) -> str | None:
-        """The runtime that `prepare` would export for; None: nothing is left to prepare."""
-        return self._builder.can_prepare
+    def prepare(
+        self, seconds: float, longest: float = 0.0, tell: Callable[[str], None] | None = None
+    ) -> None:
+        """Spend some time on being faster, where that pays for what is going to be separated.
 
-    def prepare(self) -> None:
-        """Export the networks for a faster runtime, once; the exports lie beside the release.
+        From 3 minutes of audio on the networks are exported for a faster runtime, once, beside the
+        release (about a minute for a large one); threads and batch are tried, once a machine. What
+        fails is told, and done without.
 
-        A large network takes a minute or so, which several minutes of audio win back.
-
-        Raises:
-            ConfigError: the runtime can't take the network over.
-            DataError: the export can't be written.
+        Args:
+            seconds: of audio, all songs together.
+            longest: seconds of the longest song, for the estimate of memory.
+            tell: told in a sentence what takes long or failed; None: nobody.
         """
-        if (backend := self._builder.can_prepare) is not None:
-            with torch_threads(self.options.threads):
-                self._builder.prepare(backend)
-                self._take(self._builder.build())
+        work = Work(seconds, longest)
+        say = tell or (lambda _: None)
+        with torch_threads(self.options.threads):
+            if (backend := self._builder.worth_exporting(work)) is not None:
+                say(
+                    f"exporting {self.model} for {backend}, once: about a minute "
+                    "(--backend torch does without)"
+                )
+                try:
+                    self._builder.export(backend)
+                except StemgridError as error:
+                    say(f"warning: {error}; going on with torch")
+            self._builder.prepare(work)
+            self._take(self._builder.build())
+
+    def memory_warning(self, jobs: int = 1) -> str | None:
+        """Return what to tell before `jobs` songs at once, where memory may not be enough."""
+        return memory_warning(
+            jobs * (self._built.memory_bytes or 0),
+            free_memory(self._device),
+            whole=self._built.inference.segment is None,
+        )
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -141,9 +159,10 @@ class SongSeparator:
         return Setup(
             model=self.model,
             device=str(self._device),
-            threads=max(1, (self.options.threads or torch.get_num_threads()) // jobs),
+            threads=max(1, self._builder.threads // jobs),
             jobs=jobs,
             backend=self._built.backend,
+            batch_size=self._builder.batch_size,
             segment=None if inference.segment is None else float(inference.segment),
             overlap=inference.overlap,
             shifts=self.options.shifts,
@@ -167,7 +186,7 @@ class SongSeparator:
             DataError: not [C, T] of finite floating-point numbers.
         """
         mix = to_tensor(audio)
-        with torch_threads(self.options.threads):
+        with torch_threads(self._builder.threads):
             stems = separate_blocks(
                 self._engine,
                 lambda: split(mix),
@@ -190,7 +209,7 @@ class SongSeparator:
         Raises:
             DataError: the file can't be read.
         """
-        with open_reader(path, check_finite=True) as reader, torch_threads(self.options.threads):
+        with open_reader(path, check_finite=True) as reader, torch_threads(self._builder.threads):
             info = reader.info
             stems = separate_blocks(
                 self._engine,

@@ -12,8 +12,15 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from mss.api.events import SongDone, SongFailed, SongSkipped
-from mss.api.inputs import find_songs, reaches
-from mss.api.options import WHOLE, Backend, OutputOptions, SeparationOptions, parse_seconds
+from mss.api.inputs import find_songs, lengths
+from mss.api.options import (
+    WHOLE,
+    Backend,
+    OutputOptions,
+    Precision,
+    SeparationOptions,
+    parse_seconds,
+)
 from mss.cli.models import add_repo_argument
 from mss.cli.reporting import FLOAT_FORMAT, JsonLines, Reporter, Terminal
 from mss.core.audio_formats import OUTPUT_FORMATS, parse_format
@@ -22,10 +29,6 @@ from mss.infer.rescale import Rescale
 from mss.infer.song_names import DEFAULT_TEMPLATE, NameTemplate
 
 SUMMARY = "separate recordings: OUT/<song>/<source>.<ext>"
-
-_WORTH_EXPORTING = 180.0
-"""Seconds of audio from which on a network is exported for a faster runtime. HTDemucs on two cores:
-exporting takes 50 s, and saves 15 s a minute of audio."""
 
 Value = TypeVar("Value")
 
@@ -121,7 +124,21 @@ def _add_how_it_runs(group: argparse._ArgumentGroup) -> None:
         "--backend",
         choices=get_args(Backend),
         default="auto",
-        help="what runs the network; auto: the fastest that is installed (default)",
+        help="what runs the network; auto (default): an exported one where it is faster, which is "
+        "exported once, for 3 minutes of audio or more; torch: the reference, exact",
+    )
+    group.add_argument(
+        "--precision",
+        choices=get_args(Precision),
+        default="auto",
+        help="of products; auto (default): rounded where this machine is faster so and the result "
+        "was seen to stay close; float32: exact",
+    )
+    group.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let torch compile the network (default: on a GPU, where the audio is long enough)",
     )
     group.add_argument(
         "--segment",
@@ -149,9 +166,8 @@ def _add_how_it_runs(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--batch-size",
         type=_count(1),
-        default=1,
         metavar="N",
-        help="chunks separated together (default: %(default)s)",
+        help="chunks separated together (default: as this machine is fastest)",
     )
     group.add_argument(
         "--jobs",
@@ -161,7 +177,10 @@ def _add_how_it_runs(group: argparse._ArgumentGroup) -> None:
         help="songs separated at once, with one model and the threads shared (default: 1)",
     )
     group.add_argument(
-        "--threads", type=_count(1), metavar="N", help="CPU threads (default: torch's choice)"
+        "--threads",
+        type=_count(1),
+        metavar="N",
+        help="CPU threads (default: as this machine is fastest)",
     )
     group.add_argument(
         "--plugins",
@@ -223,6 +242,8 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         threads=arguments.threads,
         backend=arguments.backend,
+        precision=arguments.precision,
+        compile=arguments.compile,
         residual=arguments.residual,
     )
     output = OutputOptions(
@@ -235,18 +256,14 @@ def run(arguments: argparse.Namespace) -> int:
     separator = SongSeparator(
         arguments.name, arguments.repo, arguments.device, options, plugins=arguments.plugins
     )
-    backend = separator.can_prepare
-    if backend is not None and reaches(found, _WORTH_EXPORTING):
-        print(
-            f"exporting {separator.model} for {backend}, once: about a minute "
-            "(--backend torch does without)",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            separator.prepare()
-        except StemgridError as error:
-            print(f"stemgrid: warning: {error}; going on with torch", file=sys.stderr)
+    seconds = lengths(found)
+    separator.prepare(
+        sum(seconds),
+        max(seconds, default=0.0),
+        lambda text: print(f"stemgrid: {text}", file=sys.stderr, flush=True),
+    )
+    if (warning := separator.memory_warning(arguments.jobs)) is not None:
+        print(f"stemgrid: warning: {warning}", file=sys.stderr, flush=True)
     reporter: Reporter = JsonLines() if arguments.json else Terminal(whole=not options.stems)
     failures: list[str] = []
     total = 0
