@@ -77,7 +77,7 @@ def lengths(found: Found) -> list[float]:
     for song in found.songs:
         try:
             info = audio_info(song.path)
-        except (DataError, OSError):
+        except (DataError, OSError, UnicodeError):
             continue  # it will be told when it is separated
         seconds.append((info.frames or 0) / info.samplerate)
     return seconds

@@ -253,30 +253,31 @@ def run(arguments: argparse.Namespace) -> int:
         skip_existing=arguments.skip_existing,
     )
     found = find_songs(arguments.files, arguments.out)
-    separator = SongSeparator(
-        arguments.name, arguments.repo, arguments.device, options, plugins=arguments.plugins
-    )
-    seconds = lengths(found)
-    separator.prepare(
-        sum(seconds),
-        max(seconds, default=0.0),
-        lambda text: print(f"stemgrid: {text}", file=sys.stderr, flush=True),
-    )
-    if (warning := separator.memory_warning(arguments.jobs)) is not None:
-        print(f"stemgrid: warning: {warning}", file=sys.stderr, flush=True)
     reporter: Reporter = JsonLines() if arguments.json else Terminal(whole=not options.stems)
     failures: list[str] = []
     total = 0
-    events = separator.run(found, arguments.out, output, jobs=arguments.jobs)
-    with _terminated_as_exit(), contextlib.closing(events), reporter:
-        for event in events:
-            reporter.show(event)
-            total += isinstance(event, SongDone | SongSkipped | SongFailed)
-            if isinstance(event, SongFailed):
-                failures.append(event.error)
+    with _terminated_as_exit():
+        separator = SongSeparator(
+            arguments.name, arguments.repo, arguments.device, options, plugins=arguments.plugins
+        )
+        seconds = lengths(found)
+        separator.prepare(sum(seconds), max(seconds, default=0.0), _note)
+        if (warning := separator.memory_warning(arguments.jobs)) is not None:
+            _note(f"warning: {warning}")
+        events = separator.run(found, arguments.out, output, jobs=arguments.jobs)
+        with contextlib.closing(events), reporter:
+            for event in events:
+                reporter.show(event)
+                total += isinstance(event, SongDone | SongSkipped | SongFailed)
+                if isinstance(event, SongFailed):
+                    failures.append(event.error)
     if failures:
         raise StemgridError(failure_message(failures, total))
     return 0
+
+
+def _note(text: str) -> None:
+    print(f"stemgrid: {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

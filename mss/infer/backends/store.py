@@ -139,6 +139,8 @@ class ExportStore:
             with FileLock(self.root / f".{folder.name}.lock"):
                 if (about := self.find(folder)) is not None:  # another process was first
                     return folder, about
+                for left in self.root.glob(f".{folder.name}.*/"):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=self.root))
                 try:
                     about = _export(model, backend, batch, frames, draft)
