@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,7 +13,6 @@ from torch import Tensor
 from mss.core import registry
 from mss.core.separator import Separator
 from mss.core.types import AudioSpec, ChunkFn
-from mss.infer.backends.exported import Network, exported_chunk_fn
 from mss.infer.backends.store import EXACT_DB, About, ExportBackend, ExportStore
 from mss.infer.separate import model_chunk_fn, separate
 
@@ -52,12 +48,11 @@ class Exported:
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(case))
-def exported(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Exported]:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     backend, name = request.param
-    root: Path = tmp_path_factory.mktemp(name)
-    store, model = ExportStore(root), build(name)
+    store, model = ExportStore(tmp_path_factory.mktemp(name)), build(name)
     folder, about = store.prepare(model, backend, 1, FRAMES)
-    yield Exported(model, about, store.chunk_fn(model, backend, folder, about, threads=1))
+    return Exported(model, about, store.chunk_fn(model, backend, folder, about, threads=1))
 
 
 def noise(length: int) -> Tensor:
@@ -109,22 +104,6 @@ def test_chunks_of_other_lengths(exported: Exported, length: int) -> None:
         assert agreement(expected, found) >= EXACT_DB
     if length > FRAMES:
         assert other
-
-
-def test_the_runtime_is_started_when_it_is_needed_first(exported: Exported) -> None:
-    started = 0
-
-    def load() -> Network:
-        nonlocal started
-        started += 1
-        return exported.model.network
-
-    chunk_fn = exported_chunk_fn(exported.model, load, exported.about.shapes)
-    chunk_fn(noise(FRAMES + 4000)[None])
-    assert started == 0
-    for _ in range(2):
-        chunk_fn(noise(FRAMES)[None])
-    assert started == 1
 
 
 @pytest.mark.parametrize("length", [FRAMES - 9, 3 * FRAMES + 501])
