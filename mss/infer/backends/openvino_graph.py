@@ -134,7 +134,7 @@ def _two_convolutions(split: Any) -> None:
     node, bias = split.input_value(0).get_node(), None
     if node.get_type_name() == "Add":
         bias = _constant(node.input_value(1))
-        if bias is None:
+        if bias is None or list(bias.shape) != _one_a_channel(split.input_value(0)):
             return
         node = node.input_value(0).get_node()
     if node.get_type_name() != "Convolution" or len(node.output(0).get_target_inputs()) != 1:
@@ -160,9 +160,16 @@ def _two_convolutions(split: Any) -> None:
         _take_place(split.output(index), result)
 
 
+def _one_a_channel(output: Any) -> list[int]:
+    """Return the shape [1, C, 1, ...] of a bias for [B, C, ...]."""
+    shape = output.get_partial_shape().to_shape()
+    return [1, shape[1]] + [1] * (len(shape) - 2)
+
+
 def _inside(name: str, modules: Sequence[str]) -> bool:
     """Tell by a node's name whether it was traced inside of one of a model's modules."""
-    return any(f".model.{module}." in name for module in modules)
+    # a dot: of a module in it; a slash: of an operation of its own
+    return any(f".model.{module}{end}" in name for module in modules for end in "./")
 
 
 def _constant(output: Any) -> Any:

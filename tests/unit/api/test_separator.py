@@ -36,6 +36,27 @@ def test_the_documented_examples(
     assert (failed, tried > 15) == (0, True)
 
 
+def test_the_examples_of_the_readme(
+    repository: Path, released: Path, song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "album").mkdir()
+    mix, rate = read_audio(song)
+    for name in ("song.flac", "album/one.wav"):
+        write_audio(tmp_path / name, mix, rate, "PCM_16")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STEMGRID_REPO", str(released))
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Separate\n")[2].partition("\n## ")[0]
+    names: dict[str, object] = {}
+    exec(section.partition("```python\n")[2].partition("```")[0], names)
+    assert list(names["stems"]) == ["vocals", "no_vocals"]  # type: ignore[call-overload]
+    assert names["samplerate"] == rate
+    assert isinstance(names["out"], torch.Tensor)
+    assert names["out"].shape[:2] == (2, 2)
+    written = sorted(path.name for path in (tmp_path / "stems" / "one").iterdir())
+    assert written == ["no_vocals.wav", "vocals.wav"]
+
+
 def test_import_mss_imports_no_torch(repository: Path) -> None:
     code = (
         "import sys, mss; from mss import SeparationOptions, OutputOptions\n"
