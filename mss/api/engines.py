@@ -195,6 +195,8 @@ class EngineBuilder:
 
     def _rounding(self, networks: ExportedNetworks) -> ExportedPrecision:
         """Return the precision of exported networks, as asked for or the fastest that is close."""
+        if self._options.precision == "tf32":
+            raise ConfigError(f"precision: {networks.backend} has no tf32; give float32 or bf16")
         if self._options.precision != "auto":
             asked: ExportedPrecision = "bf16" if self._options.precision == "bf16" else "float32"
             if asked == "bf16" and networks.precision != "bf16":

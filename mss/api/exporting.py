@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
-
+from mss.core.cache import cache_root
 from mss.core.errors import ConfigError, DataError, StemgridError
 from mss.infer.backends.store import FOLDER, ExportBackend, ExportStore
+
+_CONFIG_FAULT, _OTHER_FAULT = 1, 2
+"""How the process ends where something is at fault, which it prints."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def export_store(repo: Path) -> ExportStore:
     beside = repo / FOLDER
     if os.access(beside if beside.exists() else repo, os.W_OK):
         return ExportStore(beside)
-    return ExportStore(Path(platformdirs.user_cache_dir("stemgrid", appauthor=False)) / "exported")
+    return ExportStore(cache_root() / "exported")
 
 
 def run_export(job: ExportJob) -> None:
@@ -64,8 +66,9 @@ def run_export(job: ExportJob) -> None:
     )
     if done.returncode == 0:
         return
-    if done.returncode == 1 and done.stdout:
-        raise ConfigError(done.stdout.strip())
+    kind = {_CONFIG_FAULT: ConfigError, _OTHER_FAULT: DataError}.get(done.returncode)
+    if kind is not None and done.stdout:
+        raise kind(done.stdout.strip())
     last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
     raise DataError(
         f"{job.name}: exporting it for {job.backend} ended ({last[0]}); is there memory enough? "
@@ -90,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
             store.prepare(member, job.backend, job.batch, job.frames)  # type: ignore[arg-type]
     except StemgridError as error:
         print(error)
-        return 1
+        return _CONFIG_FAULT if isinstance(error, ConfigError) else _OTHER_FAULT
     return 0
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-_PRODUCTS = frozenset({"MatMul", "ScaledDotProductAttention", "Softmax"})
-"""What may be computed in bfloat16: sums of many products, and what lies between two of them."""
+_PRODUCTS = frozenset({"MatMul", "ScaledDotProductAttention", "SoftMax"})
+"""What may be computed in bfloat16, as a saved graph spells it: sums of many products, and what
+lies between two of them."""
 
 _NEVER_MARKED = frozenset({"Const", "Parameter", "Result"})
 
@@ -30,14 +31,12 @@ def optimise(graph: Any, rounded: Sequence[str]) -> None:
 
     graph.validate_nodes_and_infer_types()
     manager = Manager()
-    manager.register_pass(ConstantFolding())  # lengths and amounts of padding
+    manager.register_pass(ConstantFolding())  # what is computed from shapes
     manager.run_passes(graph)
     for node in list(graph.get_ordered_ops()):
         kind = node.get_type_name()
         if kind == "GroupNormalization":
             _layer_norm_of_one_group(node)
-        elif kind == "Convolution":
-            _pad_inside(node)
         elif kind == "MatMul" and rounded and not _inside(node.get_friendly_name(), rounded):
             _as_convolution(node)
     for node in list(graph.get_ordered_ops()):
@@ -64,36 +63,6 @@ def _layer_norm_of_one_group(node: Any) -> None:
     normed = ops.mvn(x, axes, True, float(attributes["epsilon"]), "inside_sqrt")
     scaled = ops.multiply(normed, ops.reshape(weight, by_channel, False))
     _take_place(node.output(0), ops.add(scaled, ops.reshape(bias, by_channel, False)))
-
-
-def _pad_inside(node: Any) -> None:
-    """Let a convolution do the zero padding that stands before it.
-
-    The plugin does so itself, but loses the mark of `mark_exact` on the way.
-    """
-    from openvino import opset13 as ops
-
-    pad = node.input_value(0).get_node()
-    if pad.get_type_name() != "Pad" or pad.get_attributes()["pad_mode"].lower() != "constant":
-        return
-    amounts = [_constant(pad.input_value(index)) for index in range(1, pad.get_input_size())]
-    if any(amount is None for amount in amounts) or (len(amounts) == 3 and amounts[2].any()):
-        return
-    begin, end = (np.asarray(amount).ravel() for amount in amounts[:2])
-    if begin[:2].any() or end[:2].any() or (begin < 0).any() or (end < 0).any():
-        return  # other axes than the convolution's
-    attributes = node.get_attributes()
-    convolution = ops.convolution(
-        pad.input_value(0),
-        node.input_value(1),
-        attributes["strides"],
-        [int(a + b) for a, b in zip(attributes["pads_begin"], begin[2:], strict=True)],
-        [int(a + b) for a, b in zip(attributes["pads_end"], end[2:], strict=True)],
-        attributes["dilations"],
-        "explicit",
-    )
-    convolution.set_friendly_name(node.get_friendly_name())
-    _take_place(node.output(0), convolution)
 
 
 def _as_convolution(node: Any) -> None:

@@ -110,7 +110,7 @@ class ExportStore:
                 seconds=raw["seconds"],
             )
             whole = all(file_sha256(folder / name) == sha for name, sha in about.files.items())
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None  # an export that was damaged is made anew
         return about if whole else None
 
@@ -206,8 +206,9 @@ def _export(
     for precision in precisions:
         load = functools.partial(_load, backend, folder, threads, 1, precision)
         found, seconds[precision] = _timed(exported_chunk_fn(model, load, shapes), mix)
-        # a cap, since JSON knows no infinity
-        agreement[precision] = min(agreement_db(expected, found), 300.0)
+        decibels = agreement_db(expected, found)
+        # JSON knows neither infinity nor NaN
+        agreement[precision] = min(decibels, 300.0) if decibels > 0 else 0.0
     if not agreement["float32"] >= EXACT_DB:
         raise ConfigError(
             f"backend: {type(model).__name__} through {backend} agrees with torch to "

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -72,3 +74,76 @@ def test_without_a_window_overlapping_frames_are_averaged() -> None:
 
 def test_the_window_is_no_part_of_a_checkpoint() -> None:
     assert not Stft(64, 16).state_dict()
+
+
+@pytest.mark.parametrize("normalized", [False, True])
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "kind"),
+    [
+        (64, 16, "hann"),
+        (64, 32, "hann"),
+        (60, 12, "hann"),
+        (64, 8, "none"),
+        (64, 32, "none"),
+        (6, 3, "none"),
+    ],
+)
+@pytest.mark.parametrize("length", [1, 5, 32, 64, 65, 1000, 1001])
+def test_the_inverse_of_any_spectrum_is_torchs(
+    n_fft: int, hop: int, kind: Window, normalized: bool, length: int
+) -> None:
+    """Without gradients a CPU computes it otherwise; also for what no signal transforms to."""
+    stft = Stft(n_fft, hop, normalized=normalized, window=kind)
+    for dtype, tolerance in ((torch.complex64, 1e-6), (torch.complex128, 1e-12)):
+        spec = torch.randn(
+            2,
+            3,
+            stft.bins,
+            stft.frames(length),
+            dtype=dtype,
+            generator=torch.Generator().manual_seed(length),
+        )
+        spec = spec / (1 if normalized else n_fft**0.5)  # samples of about 1
+        before = spec.clone()
+        expected = torch.istft(
+            spec.flatten(0, 1),
+            n_fft,
+            hop,
+            window=stft.window.to(spec.real.dtype),
+            normalized=normalized,
+            length=length,
+        ).reshape(2, 3, length)
+        with torch.no_grad():
+            found = stft.inverse(spec, length)
+            alone = stft.inverse(spec[1, 2], length)
+        assert found.dtype == expected.dtype
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=10 * tolerance)
+        torch.testing.assert_close(alone, found[1, 2], atol=0, rtol=0)
+        # with gradients it is torch's own
+        assert torch.equal(stft.inverse(spec, length), expected)
+        assert torch.equal(spec, before)
+
+
+@pytest.mark.parametrize("length", [64, 65, 100, 128, 130])
+def test_without_centre_the_inverse_is_torchs(length: int) -> None:
+    """What lies beyond the last frame is silent."""
+    stft = Stft(64, 16, center=False, window="none")
+    spec = stft(wave(2, length))
+    with torch.no_grad():
+        found = stft.inverse(spec, length)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is filled with zeros
+        expected = torch.istft(
+            spec, 64, 16, window=stft.window, center=False, length=length, normalized=False
+        )
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    covered = (length - 64) // 16 * 16 + 64
+    assert not found[:, covered:].any()
+
+
+def test_gradients_go_through_the_inverse() -> None:
+    stft = Stft(64, 16)
+    spec = stft(wave(200)).requires_grad_()
+    stft.inverse(spec, 200).square().sum().backward()
+    assert spec.grad is not None
+    assert spec.grad.abs().max() > 0

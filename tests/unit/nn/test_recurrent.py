@@ -49,3 +49,32 @@ def test_without_its_residual_connection() -> None:
     for steps in (5, 21):
         x = torch.randn(2, 3, steps)
         torch.testing.assert_close(alone(x) + x, with_input(x))
+
+
+@pytest.mark.parametrize(("span", "steps"), [(4, 5), (4, 23), (12, 13), (12, 36), (12, 37)])
+def test_spans_of_a_stacked_lstm_in_double_precision(span: int, steps: int) -> None:
+    """Which span a step is taken from, written as the nearest centre; a batch changes nothing."""
+    torch.manual_seed(0)
+    layer = SpanBLSTM(3, layers=3, span=span, residual=False).double()
+    x = torch.randn(4, 3, steps, dtype=torch.float64)
+    starts = range(0, steps, span // 2)
+    padded = torch.cat([x, torch.zeros(4, 3, span, dtype=torch.float64)], dim=-1)
+    expected = torch.empty_like(x)
+    for item in range(4):
+        of_span = {start: plain(layer, padded[item, :, start : start + span]) for start in starts}
+        for step in range(steps):
+            # half a step beside the centre of an even span: no two centres are equally near
+            start = min(starts, key=lambda start: abs(step + 0.5 - (start + span / 2)))
+            expected[item, :, step] = of_span[start][:, step - start]
+    torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(layer(x[2:3]), expected[2:3], atol=1e-12, rtol=0)
+
+
+def test_gradients_reach_every_step_and_weight() -> None:
+    torch.manual_seed(0)
+    layer = SpanBLSTM(3, span=8)
+    x = torch.randn(2, 3, 21, requires_grad=True)
+    layer(x).square().sum().backward()
+    assert x.grad is not None
+    assert (x.grad != 0).all()
+    assert all(p.grad is not None and p.grad.any() for p in layer.parameters())

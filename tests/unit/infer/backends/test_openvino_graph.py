@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -9,12 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openvino
 import pytest
 import torch
 import torch.nn.functional as F
-from openvino import opset13 as ops
 from torch import Tensor, nn
 
 from mss.infer.backends.openvino_graph import mark_exact, optimise
@@ -49,9 +48,7 @@ class Function(nn.Module):
 def traced(module: nn.Module, x: Tensor) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the tracer, as when networks are exported
-        return openvino.convert_model(
-            Traced(module.eval()), example_input=x, input=[list(x.shape)]
-        )
+        return openvino.convert_model(Traced(module.eval()), example_input=x, input=[list(x.shape)])
 
 
 def kinds(graph: Any) -> Counter[str]:
@@ -154,86 +151,6 @@ def test_what_is_added_before_a_glu_need_not_be_a_bias(added: Tensor) -> None:
     rewritten(module, torch.randn(1, 4, 30))
 
 
-def padded_convolution(
-    shape: tuple[int, ...],
-    begin: Sequence[int],
-    end: Sequence[int],
-    mode: str = "constant",
-    value: float = 0.0,
-    **options: Any,
-) -> Any:
-    """A graph written by hand: the converter itself takes in what padding it can."""
-    rank = len(shape) - 2
-    x = ops.parameter(list(shape), np.float32)
-    pads = [ops.constant(np.array(amounts, dtype=np.int64)) for amounts in (begin, end)]
-    padded = ops.pad(x, *pads, mode, ops.constant(np.float32(value)))
-    channels = padded.output(0).get_partial_shape().to_shape()[1]
-    weight = torch.randn(6, channels, *[3] * rank).numpy()
-    how = {
-        "strides": [1] * rank,
-        "pads_begin": [0] * rank,
-        "pads_end": [0] * rank,
-        "dilations": [1] * rank,
-        "auto_pad": "explicit",
-        **options,
-    }
-    return openvino.Model([ops.convolution(padded, ops.constant(weight), **how)], [x])
-
-
-def optimised(graph: Any, x: Tensor) -> Counter[str]:
-    expected = run(graph, x)
-    optimise(graph, [])
-    torch.testing.assert_close(run(graph, x), expected, atol=1e-5, rtol=1e-5)
-    return kinds(graph)
-
-
-@pytest.mark.parametrize(
-    ("shape", "begin", "end", "options"),
-    [
-        ((2, 4, 31), (0, 0, 2), (0, 0, 2), {}),
-        ((1, 4, 31), (0, 0, 0), (0, 0, 5), {"strides": [4], "pads_begin": [1]}),
-        ((1, 4, 31), (0, 0, 3), (0, 0, 1), {"dilations": [2], "pads_end": [2]}),
-        ((1, 4, 20, 7), (0, 0, 4, 1), (0, 0, 3, 2), {"pads_begin": [2, 1], "strides": [3, 1]}),
-        ((1, 4, 31), (0, 0, 1), (0, 0, 0), {"auto_pad": "same_upper"}),
-    ],
-)
-def test_a_convolution_does_the_zero_padding_before_it(
-    shape: tuple[int, ...], begin: Sequence[int], end: Sequence[int], options: dict[str, Any]
-) -> None:
-    graph = padded_convolution(shape, begin, end, **options)
-    graph.get_ops()[-2].set_friendly_name("convolution")
-    after = optimised(graph, torch.randn(*shape))
-    assert (after["Pad"], after["Convolution"]) == (0, 1)
-    assert "convolution" in [node.get_friendly_name() for node in graph.get_ordered_ops()]
-
-
-@pytest.mark.parametrize(
-    ("begin", "end", "options"),
-    [
-        ((0, 0, 2), (0, 0, 2), {"value": 1.0}),
-        ((0, 0, 2), (0, 0, 2), {"mode": "reflect"}),
-        ((0, 0, 2), (0, 0, 2), {"mode": "edge"}),
-        ((0, 1, 0), (0, 0, 2), {}),
-        ((0, 0, -3), (0, 0, 2), {}),
-        ((1, 0, 0), (0, 0, 0), {}),
-    ],
-    ids=["ones", "reflected", "repeated", "a channel", "cut", "a batch"],
-)
-def test_other_padding_stays(
-    begin: Sequence[int], end: Sequence[int], options: dict[str, Any]
-) -> None:
-    shape = (2, 4, 31)
-    after = optimised(padded_convolution(shape, begin, end, **options), torch.randn(*shape))
-    assert (after["Pad"], after["Convolution"]) == (1, 1)
-
-
-def test_padding_whose_amount_is_computed() -> None:
-    """As models do that need a multiple of their stride."""
-    module = Function(lambda self, x: self.a(F.pad(x, (0, -x.shape[-1] % 4))), a=conv1d(stride=4))
-    _, after = rewritten(module, torch.randn(1, 4, 31))
-    assert after["Pad"] == 0
-
-
 class Two(nn.Module):
     """A linear layer inside of what may be rounded, and one outside."""
 
@@ -306,9 +223,9 @@ def test_all_but_the_products_inside_of_rounded_modules_is_marked(tmp_path: Path
     products = {
         name: kind for name, kind in free.items() if kind not in ("Const", "Parameter", "Result")
     }
-    expected = {"MatMul": 4, "Softmax": 1, "ScaledDotProductAttention": 1}
+    expected = {"MatMul": 4, "SoftMax": 1, "ScaledDotProductAttention": 1}
     assert Counter(products.values()) == expected
-    assert all(".model.first." in name for name in products)
+    assert all(re.search(r"\.model\.first[./]", name) for name in products)
     # and none that can't be computed otherwise is marked in vain
     assert not any(mark for kind, mark in layers.values() if kind in ("Const", "Parameter"))
 
