@@ -19,22 +19,44 @@ Audio = TypeVar("Audio", Tensor, npt.NDArray[np.floating])
 BLOCK = 1 << 16
 """Samples handed over at a time."""
 
+_MOST_CHANNELS = 8  # with more channels than this and than samples, an array is [T, C]
+_WANTED = "[channels, samples] of floats, full scale 1.0"
 
-def to_tensor(audio: Tensor | npt.NDArray[np.floating]) -> Tensor:
+
+def to_tensor(audio: Tensor | npt.NDArray[np.floating], name: str = "audio") -> Tensor:
     """Return a recording [C, T] as float32.
 
+    Args:
+        audio: of any floating-point type and byte order.
+        name: of the argument, for messages.
+
     Raises:
-        DataError: another shape, no floating-point numbers, or not finite.
+        DataError: no tensor or array, another shape, no floating-point numbers, or not finite.
     """
-    mix = audio if isinstance(audio, Tensor) else torch.from_numpy(np.ascontiguousarray(audio))
-    if mix.ndim != 2 or not mix.is_floating_point():
+    if not isinstance(audio, Tensor | np.ndarray):
         raise DataError(
-            f"audio: is {list(mix.shape)} of {mix.dtype}; give [channels, samples] of floats, "
-            "full scale 1.0"
+            f"{name}: is a {type(audio).__name__}; give a torch tensor or a numpy array, {_WANTED}"
         )
+    floats = audio.is_floating_point() if isinstance(audio, Tensor) else audio.dtype.kind == "f"
+    shape = list(audio.shape)
+    if len(shape) != 2 or not floats:
+        raise DataError(f"{name}: is {shape} of {audio.dtype}; give {_WANTED}")
+    channels, samples = shape
+    if channels == 0 or channels > max(_MOST_CHANNELS, samples):
+        hint = "" if channels == 0 else " (is it transposed?)"
+        raise DataError(f"{name}: is {shape}, so of {channels} channels{hint}; give {_WANTED}")
+    mix = audio.detach().float() if isinstance(audio, Tensor) else _from_numpy(audio)
     if not bool(mix.isfinite().all()):
-        raise DataError("audio: holds a NaN or an infinity. Repair it first.")
-    return mix.detach().float()
+        raise DataError(f"{name}: holds a NaN or an infinity. Repair it first.")
+    return mix
+
+
+def _from_numpy(audio: npt.NDArray[np.floating]) -> Tensor:
+    """Return an array as float32, which torch knows in the machine's own byte order only."""
+    with np.errstate(over="ignore"):  # told as an infinity
+        native = np.ascontiguousarray(audio, dtype=np.float32)
+    # torch warns of arrays that can't be written, though nothing here writes to them
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
 
 
 def from_tensor(stem: Tensor, like: Audio) -> Audio:

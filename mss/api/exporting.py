@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,8 @@ from mss.core.cache import cache_root
 from mss.core.errors import ConfigError, DataError, StemgridError
 from mss.infer.backends.store import FOLDER, ExportBackend, ExportStore
 
+_GRACE = 10.0
+"""Seconds that the process has to clean up."""
 _CONFIG_FAULT, _OTHER_FAULT = 1, 2
 """How the process ends where something is at fault, which it prints."""
 
@@ -58,18 +61,29 @@ def run_export(job: ExportJob) -> None:
         ConfigError: the runtime can't take a network over.
         DataError: the process was ended, or could not write.
     """
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "mss.api.exporting", json.dumps(asdict(job))],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    if done.returncode == 0:
+    try:
+        told, complaint = process.communicate()
+    except BaseException:
+        process.terminate()  # it removes what it has half written
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+    if process.returncode == 0:
         return
-    kind = {_CONFIG_FAULT: ConfigError, _OTHER_FAULT: DataError}.get(done.returncode)
-    if kind is not None and done.stdout:
-        raise kind(done.stdout.strip())
-    last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+    kind = {_CONFIG_FAULT: ConfigError, _OTHER_FAULT: DataError}.get(process.returncode)
+    if kind is not None and told:
+        raise kind(told.strip())
+    last = complaint.strip().splitlines()[-1:] or [f"status {process.returncode}"]
     raise DataError(
         f"{job.name}: exporting it for {job.backend} ended ({last[0]}); is there memory enough? "
         "--backend torch does without"
@@ -81,6 +95,7 @@ def main(argv: Sequence[str]) -> int:
     from mss.infer.selection import select_sources
     from mss.release.repo import Repo
 
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     told = json.loads(argv[0])
     job = ExportJob(**{**told, "sources": tuple(told["sources"])})
     try:

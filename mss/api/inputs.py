@@ -115,7 +115,7 @@ def _in_folder(folder: str, out: str | os.PathLike[str] | None) -> list[Song]:
         ]
         beneath = os.path.relpath(root, folder).replace(os.sep, "/")
         songs += [
-            Song(Path(root, name), "" if beneath == "." else beneath)
+            Song(Path(root, name), "" if beneath == "." else beneath, from_folder=True)
             for name in sorted(files)
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
         ]

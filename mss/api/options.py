@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mss.core.audio_formats import OutputFormat, parse_format
 from mss.core.errors import ConfigError
@@ -16,6 +18,9 @@ Precision = Literal["auto", "float32", "tf32", "bf16"]
 
 WHOLE = "whole"
 """A segment: the whole recording at once."""
+
+MIN_SEGMENT, MAX_SEGMENT = 0.05, 86_400
+"""Seconds: less is no music to a model; more than a day is a slip."""
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,27 @@ class SeparationOptions:
     residual: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stems", _names("stems", self.stems))
+        if self.two_stems is not None and not isinstance(self.two_stems, str):
+            raise ConfigError(f"two_stems: {self.two_stems!r} is not the name of one source")
         if self.stems and self.two_stems is not None:
             raise ConfigError("stems: goes with all sources, not with two_stems; give one of them")
         if len(set(self.stems)) != len(self.stems):
             raise ConfigError(f"stems: a source stands twice in {', '.join(self.stems)}")
-        for field, least in (("shifts", 0), ("batch_size", 1), ("threads", 1)):
+        for field, least in (("shifts", 0), ("seed", None), ("batch_size", 1), ("threads", 1)):
             value = getattr(self, field)
-            if value is not None and value < least:
-                raise ConfigError(f"{field}: {value} is not at least {least}")
-        if self.overlap is not None and not 0 <= self.overlap < 1:
-            raise ConfigError(f"overlap: {self.overlap:g} is not from 0 to below 1")
+            if value is None and field in ("batch_size", "threads"):
+                continue
+            object.__setattr__(self, field, whole_number(field, value, least))
+        if self.overlap is not None:
+            _check_overlap(self.overlap)
         if self.backend not in get_args(Backend):
             known = ", ".join(get_args(Backend))
             raise ConfigError(f"backend: there is no {self.backend!r}. Known: {known}")
         if self.precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ConfigError(f"precision: there is no {self.precision!r}. Known: {known}")
-        if isinstance(self.segment, float | int | str) and self.segment != WHOLE:
+        if self.segment is not None and self.segment != WHOLE:
             object.__setattr__(self, "segment", parse_seconds(self.segment))
 
     @property
@@ -116,18 +125,74 @@ class OutputOptions:
         return NameTemplate(self.template) if isinstance(self.template, str) else self.template
 
 
-def parse_seconds(value: float | str) -> Fraction:
-    """Return a positive number of seconds, exactly as written: 7.8 is 39/5.
+def parse_seconds(value: Fraction | float | str) -> Fraction:
+    """Return the seconds of a segment, exactly as written: 7.8 is 39/5.
+
+    Raises:
+        ConfigError: it is no number from `MIN_SEGMENT` to `MAX_SEGMENT`.
+    """
+    text = str(value)
+    try:
+        # the float first: as a fraction, 1e999999999 would fill the memory
+        about = float(text) if "/" not in text else float(Fraction(text))
+        seconds = Fraction(text) if MIN_SEGMENT <= about <= MAX_SEGMENT else None
+    except (ValueError, ArithmeticError):
+        seconds, about = None, 0.0
+    if seconds is None:
+        shown = f"{text[:40]!r}"
+        if about > MAX_SEGMENT:
+            raise ConfigError(
+                f"segment: {shown} is more than {MAX_SEGMENT} seconds, a day; give fewer, or "
+                f"{WHOLE!r}"
+            )
+        raise ConfigError(
+            f"segment: {shown} is not a number of seconds, at least {MIN_SEGMENT:g} s, as 7.8 is, "
+            f"nor {WHOLE!r}"
+        )
+    return seconds
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """Return a whole number; a float without a fraction, as 44100.0, is one.
+
+    Args:
+        name: of the argument, for messages.
+        value: what was given.
+        least: it must not be lower; None: any.
 
     Raises:
         ConfigError: it is none.
     """
-    try:
-        seconds = Fraction(str(value))
-    except (ValueError, ZeroDivisionError):
-        seconds = Fraction(0)
-    if seconds <= 0:
-        raise ConfigError(
-            f"segment: {value!r} is not a number of seconds above 0, as 7.8 is, nor {WHOLE!r}"
-        )
-    return seconds
+    bound = "" if least is None else f", at least {least}"
+    if not _is_real(value) or value % 1 != 0:
+        raise ConfigError(f"{name}: {value!r} is not a whole number{bound}")
+    if least is not None and value < least:
+        raise ConfigError(f"{name}: {value} is not at least {least}")
+    return int(value)
+
+
+def _is_real(value: Any) -> bool:
+    """Return whether this is a number; True is one to Python, but a slip here."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _check_overlap(overlap: Any) -> None:
+    """Raise ConfigError where a share of a chunk is none."""
+    if not _is_real(overlap) or not 0 <= overlap < 1:
+        shown = f"{overlap:g}" if _is_real(overlap) else repr(overlap)
+        raise ConfigError(f"overlap: {shown} is not from 0 to below 1")
+
+
+def _names(field: str, value: Any) -> tuple[str, ...]:
+    """Return names of sources as a tuple; a text alone would be taken for its letters.
+
+    Raises:
+        ConfigError: it is no sequence of names.
+    """
+    if isinstance(value, str):
+        raise ConfigError(f"{field}: {value!r} is one name; give several, as ({value!r},)")
+    names = tuple(value) if isinstance(value, Iterable) else (value,)
+    for name in names:
+        if not isinstance(name, str):
+            raise ConfigError(f"{field}: {name!r} is not the name of a source")
+    return names

@@ -28,6 +28,7 @@ from mss.api.progress import with_time_left
 from mss.core.errors import ConfigError, StemgridError
 from mss.infer.engine import Engine
 from mss.infer.files import separate_file
+from mss.infer.out_of_memory import is_out_of_memory
 from mss.infer.song_names import Song, check_places, song_names
 from mss.infer.staging import is_complete, removed_if_empty
 
@@ -36,7 +37,7 @@ _TELL_EVERY = 0.2
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """A song, what it is called, and where its files go beneath the output folder."""
 
     song: Song
@@ -71,10 +72,10 @@ def run_songs(
         ConfigError: the name template maps two files to one path, or a stem to a recording.
     """
     start = time.monotonic()
-    tasks = _plan(stems, setup.model, found, out, output)
+    tasks = plan(stems, setup.model, found, out, output)
     counts = dict.fromkeys((SongDone, SongSkipped, SongFailed), 0)
 
-    def work(task: _Task, caller: Caller[Event]) -> None:
+    def work(task: Task, caller: Caller[Event]) -> None:
         torch.set_num_threads(setup.threads)
         _separate(engine, task, out, output, residual, caller)
 
@@ -95,34 +96,61 @@ def run_songs(
     yield RunEnded(done, skipped, failed, round(time.monotonic() - start, 3))
 
 
-def _plan(
+def plan(
     stems: Sequence[str], model: str, found: Found, out: Path, output: OutputOptions
-) -> list[_Task]:
-    """Return where each song's files go."""
-    template, ext = output.name_template, output.audio_format.extension.removeprefix(".")
-    tasks = [
-        _Task(
-            song,
-            name,
-            {stem: template.place(name, stem, ext, model, song.folder) for stem in stems},
-        )
-        for song, name in song_names(found.songs).items()
+) -> list[Task]:
+    """Return where each song's files go.
+
+    Where `out` is the folder that is separated, an earlier run's stems lie among the songs: with
+    skip_existing, those of songs that are complete are left out. (Without it they might be
+    recordings, which nothing may overwrite.)
+
+    Raises:
+        ConfigError: the name template maps two files to one path, or a stem to a recording.
+    """
+    template = output.name_template
+    tasks = _tasks(stems, model, found.songs, output)
+    made: set[str] = set()
+    for task in tasks if output.skip_existing else ():
+        files = [out / place for place in task.places.values()]
+        if is_complete(out, task.name, files):
+            made |= {os.path.realpath(file) for file in files}
+    songs = [
+        song
+        for song in found.songs
+        if not (song.from_folder and os.path.realpath(song.path) in made)
     ]
+    if len(songs) < len(found.songs):
+        tasks = _tasks(stems, model, songs, output)
     places = [place for task in tasks for place in task.places.values()]
     check_places(places, template)
-    recordings = {os.path.realpath(song.path) for song in found.songs}
+    recordings = {os.path.realpath(song.path) for song in songs}
     for place in places:
         if os.path.realpath(out / place) in recordings:
             raise ConfigError(
                 f"{out / place}: a stem would overwrite this recording. Choose another folder "
-                "with -o."
+                "with -o (or --skip-existing, where it is a stem of an earlier run)."
             )
     return tasks
 
 
+def _tasks(
+    stems: Sequence[str], model: str, songs: Sequence[Song], output: OutputOptions
+) -> list[Task]:
+    template, ext = output.name_template, output.audio_format.extension.removeprefix(".")
+    return [
+        Task(
+            song,
+            name,
+            {stem: template.place(name, stem, ext, model, song.folder) for stem in stems},
+        )
+        for song, name in song_names(songs).items()
+    ]
+
+
 def _separate(
     engine: Engine,
-    task: _Task,
+    task: Task,
     out: Path,
     output: OutputOptions,
     residual: bool,
@@ -160,12 +188,14 @@ def _separate(
         caller.tell(SongFailed(path, str(error)))
     except OSError as error:
         caller.tell(SongFailed(path, f"{error.filename or path}: {error.strerror or error}"))
-    except torch.OutOfMemoryError:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         caller.tell(
             SongFailed(
                 path,
-                f"{path}: the device has too little memory; give a shorter --segment, "
-                "--batch-size 1, or --device cpu",
+                f"{path}: there is too little memory; give a shorter --segment, fewer --jobs, or "
+                "--device cpu",
             )
         )
     else:

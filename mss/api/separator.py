@@ -59,13 +59,13 @@ from mss.api.engines import BuiltEngine, EngineBuilder, Work
 from mss.api.events import Event, Setup, SongDone, SongFailed, SongSkipped
 from mss.api.inputs import Found, find_songs
 from mss.api.memory import memory_warning
-from mss.api.options import OutputOptions, SeparationOptions
+from mss.api.options import OutputOptions, SeparationOptions, whole_number
 from mss.api.progress import ProgressFn, with_time_left
-from mss.api.run import run_songs
+from mss.api.run import plan, run_songs
+from mss.api.stream import StreamSession
 from mss.api.threads import torch_threads
 from mss.core.audio_io import open_reader
 from mss.core.errors import ConfigError, StemgridError
-from mss.infer.engine import Session
 from mss.infer.files import SeparatedFile
 from mss.infer.output_map import with_residual
 from mss.release.repo import Repo
@@ -184,13 +184,15 @@ class SongSeparator:
 
         Raises:
             DataError: not [C, T] of finite floating-point numbers.
+            ConfigError: no such sample rate.
         """
+        rate = whole_number("samplerate", samplerate, 1)
         mix = to_tensor(audio)
         with torch_threads(self._builder.threads):
             stems = separate_blocks(
                 self._engine,
                 lambda: split(mix),
-                samplerate,
+                rate,
                 mix.shape[0],
                 mix.shape[-1],
                 None if progress is None else with_time_left(progress),
@@ -241,7 +243,9 @@ class SongSeparator:
 
         Raises:
             StemgridError: songs that can't be separated, named after the others are done.
+            ConfigError: jobs is no number of songs.
         """
+        jobs = whole_number("jobs", jobs, 1)
         named = [paths] if isinstance(paths, str | os.PathLike) else paths
         done: list[SeparatedFile] = []
         failed: list[str] = []
@@ -255,6 +259,12 @@ class SongSeparator:
         if failed:
             raise StemgridError(failure_message(failed, total))
         return done
+
+    def check_places(
+        self, found: Found, out: str | os.PathLike[str], output: OutputOptions | None = None
+    ) -> None:
+        """Raise the ConfigError that `run` would raise at its start."""
+        plan(self.sources, self.model, found, Path(out), output or OutputOptions())
 
     def run(
         self,
@@ -277,7 +287,7 @@ class SongSeparator:
             self.options.residual,
         )
 
-    def stream(self, samplerate: int, channels: int, like: Tensor | None = None) -> Session:
+    def stream(self, samplerate: int, channels: int, like: Tensor | None = None) -> StreamSession:
         """Return a session: feed([C, n]) -> [S, C, m], flush(), and latency in samples.
 
         Args:
@@ -287,18 +297,28 @@ class SongSeparator:
                 the whole recording has to hear it before the first block.
 
         Raises:
-            ConfigError: the model needs `like`.
+            ConfigError: the model needs `like`, or it is of other channels; no such sample rate.
+            DataError: so many channels have no known layout; `like` is no recording.
         """
+        samplerate = whole_number("samplerate", samplerate, 1)
+        channels = whole_number("channels", channels, 1)
+        heard = None if like is None else to_tensor(like, "like")
+        if heard is not None and len(heard) != channels:
+            raise ConfigError(
+                f"like: is of {len(heard)} channels, but channels={channels}; give a recording "
+                "of as many"
+            )
         first_pass = self._engine.first_pass(samplerate, channels)
         if first_pass is None:
-            return self._engine.session(samplerate, channels)
-        if like is None:
+            return StreamSession(self._engine.session(samplerate, channels), channels)
+        if heard is None:
             raise ConfigError(
                 f"like: {self.model} normalises by the whole recording; give one of the same level"
             )
-        for block in split(to_tensor(like)):
+        for block in split(heard):
             first_pass.feed(block)
-        return self._engine.session(samplerate, channels, first_pass.finish())
+        session = self._engine.session(samplerate, channels, first_pass.finish())
+        return StreamSession(session, channels)
 
 
 def failure_message(failed: Sequence[str], total: int) -> str:

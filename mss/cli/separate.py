@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -23,6 +21,7 @@ from mss.api.options import (
 )
 from mss.cli.models import add_repo_argument
 from mss.cli.reporting import FLOAT_FORMAT, JsonLines, Reporter, Terminal
+from mss.cli.signals import killed_by_interrupt, stopped_by_signals
 from mss.core.audio_formats import OUTPUT_FORMATS, parse_format
 from mss.core.errors import ConfigError, StemgridError
 from mss.infer.rescale import Rescale
@@ -72,7 +71,8 @@ def _add_what_comes_out(group: argparse._ArgumentGroup) -> None:
         type=_argument(parse_format),
         default="wav16",
         metavar="FORMAT",
-        help=f"one of {', '.join(OUTPUT_FORMATS)} (default: %(default)s)",
+        help=f"one of {', '.join(OUTPUT_FORMATS)}; wav is wav32; bit rates as in mp3-192, m4a-192, "
+        "opus-128 (of 48 kHz recordings), qualities as in ogg-q6 (default: %(default)s)",
     )
     which.add_argument(
         "--float32",
@@ -230,7 +230,8 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         StemgridError: the model, the device or an option is at fault; or the only file is.
     """
-    from mss.api.separator import SongSeparator, failure_message
+    with killed_by_interrupt():
+        from mss.api.separator import SongSeparator, failure_message
 
     options = SeparationOptions(
         stems=tuple(arguments.stems),
@@ -256,10 +257,11 @@ def run(arguments: argparse.Namespace) -> int:
     reporter: Reporter = JsonLines() if arguments.json else Terminal(whole=not options.stems)
     failures: list[str] = []
     total = 0
-    with _terminated_as_exit():
+    with stopped_by_signals():
         separator = SongSeparator(
             arguments.name, arguments.repo, arguments.device, options, plugins=arguments.plugins
         )
+        separator.check_places(found, arguments.out, output)  # before anything that takes long
         seconds = lengths(found)
         separator.prepare(sum(seconds), max(seconds, default=0.0), _note)
         if (warning := separator.memory_warning(arguments.jobs)) is not None:
@@ -278,16 +280,3 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _note(text: str) -> None:
     print(f"stemgrid: {text}", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """Let SIGTERM (a scheduler's, a closed session's) clean up as Ctrl-C does, then exit 143."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    old = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)

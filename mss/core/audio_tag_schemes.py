@@ -47,6 +47,7 @@ _ID3_FRAMES = {
     "bpm": "TBPM",
     "initialkey": "TKEY",
 }
+_ID3V1_COMMENT = "ID3v1 Comment"  # as mutagen describes it
 _MP4_TEXTS = {
     "title": "\xa9nam",
     "artist": "\xa9ART",
@@ -163,7 +164,8 @@ def write_scheme(path: Path, fields: Texts, cover: Picture | None) -> tuple[str,
 
 
 def _read_id3(tags: Any) -> tuple[Fields, list[Picture]]:
-    fields: Fields = {}
+    # FFmpeg writes a comment, and all that it knows no frame for, as texts under its own names
+    fields = _read_vorbis({frame.desc: map(str, frame.text) for frame in tags.getall("TXXX")})
     for name, key in _ID3_FRAMES.items():
         if key in tags:
             frame = tags[key]
@@ -171,9 +173,10 @@ def _read_id3(tags: Any) -> tuple[Fields, list[Picture]]:
             texts = frame.genres if name == "genre" else frame.text
             fields[name] = tuple(str(text) for text in texts)
     # programs keep settings in comments that have a description
-    comments = [frame for frame in tags.getall("COMM") if not frame.desc]
-    if comments:
-        fields["comment"] = tuple(str(text) for text in comments[0].text)
+    comments = {frame.desc: frame.text for frame in reversed(tags.getall("COMM"))}
+    for description in (_ID3V1_COMMENT, ""):
+        if description in comments:
+            fields["comment"] = tuple(str(text) for text in comments[description])
     return fields, [Picture(frame.data, int(frame.type)) for frame in tags.getall("APIC")]
 
 

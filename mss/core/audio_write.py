@@ -9,7 +9,9 @@ an MP3 of 32 kbit/s, whose frames have no room for it. The same audio gives the 
 """
 
 import contextlib
+import errno
 import os
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator
@@ -30,6 +32,9 @@ MAX_WAV_BYTES = 2**32 - 2**12
 _INTEGER_BITS = {"PCM_16": 16, "PCM_24": 24}
 
 _NEVER_EMPTY = ("MPEG_LAYER_III", "OPUS", "AAC")
+
+_SF_ERR_SYSTEM = 2  # libsndfile's number for whatever the system refused; it does not say what
+_NO_ROOM_BYTES = 2**20  # the last block that is written may be larger than what is left
 
 
 def open_writer(
@@ -141,7 +146,8 @@ class AudioWriter:
     ) -> None:
         assert self._encoder is not None
         if error is None:
-            with self._faults(), self._stack:
+            # the inner one looks at the disk while the temporary file is still on it
+            with self._faults(), self._stack, self._faults():
                 self._complete()
             return
         try:
@@ -209,10 +215,20 @@ class AudioWriter:
             yield
         except (OSError, soundfile.LibsndfileError) as error:
             fault = getattr(error, "strerror", None) or str(error)
+            if getattr(error, "code", None) == _SF_ERR_SYSTEM and _is_full(self.path.parent):
+                fault = os.strerror(errno.ENOSPC)
             raise DataError(
                 f"{self.path}: can't be written ({fault}). Check the folder's permissions and the"
                 " free space."
             ) from error
+
+
+def _is_full(folder: Path) -> bool:
+    """Return whether the disk of a folder has no room to speak of."""
+    try:
+        return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+    except OSError:
+        return False  # the folder is gone, say: something else is at fault
 
 
 def _encode(block: torch.Tensor, subtype: str) -> torch.Tensor:

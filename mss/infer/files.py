@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -128,8 +128,9 @@ def separate_file(
             raise DataError(f"{file}: a stem would overwrite it. Choose another folder with -o.")
     with open_reader(file, check_finite=True) as reader:
         info = reader.info
-        facts, frames = _first_pass(reader, engine, progress)
-        session = engine.session(info.samplerate, info.channels, facts)
+        with _named(file):
+            facts, frames = _first_pass(reader, engine, progress)
+            session = engine.session(info.samplerate, info.channels, facts)
         for stem in stems.values():
             check_format(stem, info.samplerate, session.channels, chosen)
         with staged(out, song, list(stems.values())) as staging:
@@ -159,6 +160,17 @@ def _check_name(path: Path) -> None:
         os.fspath(path).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DataError(f"{path}: the name is not valid UTF-8. Rename it.") from error
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Let a fault of what the recording holds (its channels) name the recording."""
+    try:
+        yield
+    except DataError as error:
+        if str(file) in str(error):
+            raise
+        raise DataError(f"{file}: {error}") from error
 
 
 def _first_pass(

@@ -23,10 +23,12 @@ class Song:
         path: the file.
         folder: where it lies beneath the folder that was asked for, with "/"; "" where it lies in
             it, or was named itself.
+        from_folder: whether it was found in a folder.
     """
 
     path: Path
     folder: str = ""
+    from_folder: bool = False
 
 
 def song_name(path: Path) -> str:

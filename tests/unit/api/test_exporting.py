@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,13 @@ def test_what_is_at_fault_is_said(
 
 def ended(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let the process run other code."""
-    real = subprocess.run
+    real = subprocess.Popen
 
-    def run(command: list[str], **options: Any) -> Any:
+    def start(command: list[str], **options: Any) -> Any:
         assert command[:3] == [sys.executable, "-m", "mss.api.exporting"]
         return real([sys.executable, "-c", code], **options)
 
-    monkeypatch.setattr(exporting.subprocess, "run", run)
+    monkeypatch.setattr(exporting.subprocess, "Popen", start)
 
 
 def test_a_fault_of_the_process_is_raised_here(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +141,30 @@ def test_a_store_that_can_not_be_written(repo: Path) -> None:
     with pytest.raises(DataError, match="check the permissions"):
         run_export(job_for(repo))
     assert os.listdir(repo).count(FOLDER) == 1
+
+
+def test_an_interrupt_lets_the_process_clean_up(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready, mark = tmp_path / "ready", tmp_path / "cleaned"
+    process_class = subprocess.Popen
+    code = (
+        "import pathlib, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+        "try:\n"
+        f"    pathlib.Path({str(ready)!r}).touch()\n"
+        "    time.sleep(60)\n"
+        "finally:\n"
+        f"    pathlib.Path({str(mark)!r}).touch()"
+    )
+    ended(monkeypatch, code)
+
+    def interrupted(process: subprocess.Popen[str]) -> tuple[str, str]:
+        while not ready.exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process_class, "communicate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_export(job_for(repo))
+    assert mark.exists()

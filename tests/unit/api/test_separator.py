@@ -6,6 +6,7 @@ import doctest
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,8 @@ def test_short_arrays(separator: SongSeparator, frames: int) -> None:
         (torch.zeros(100), r"is \[100\]"),
         (np.zeros((2, 100), dtype=np.int16), "int16"),
         (torch.tensor([[0.0, float("inf")]]), "infinity"),
+        ([[0.0, 0.0]], "audio: is a list"),
+        (np.zeros((44100, 2)), r"44100 channels.*give \[channels, samples\]"),
     ],
 )
 def test_arrays_that_are_refused(
@@ -119,6 +122,27 @@ def test_arrays_that_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         separator.separate(audio, 8000)
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 8000.5, float("nan"), "8000", True])
+def test_sample_rates_that_are_refused(separator: SongSeparator, rate: Any) -> None:
+    with pytest.raises(ConfigError, match="samplerate: "):
+        separator.separate(torch.zeros(2, 100), rate)
+
+
+def test_a_whole_float_is_a_sample_rate(separator: SongSeparator) -> None:
+    mix = torch.rand(2, 3000, generator=torch.Generator().manual_seed(0))
+    as_float = separator.separate(mix, 11025.0)  # type: ignore[arg-type]
+    assert torch.equal(as_float["drums"], separator.separate(mix, 11025)["drums"])
+
+
+@pytest.mark.parametrize("jobs", [0, -1, 1.5, True])
+def test_numbers_of_jobs_that_are_refused(
+    separator: SongSeparator, song: Path, tmp_path: Path, jobs: Any
+) -> None:
+    with pytest.raises(ConfigError, match="jobs: "):
+        separator.separate_to(song, tmp_path / "out", jobs=jobs)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["hdemucs-aaaa1111", "openunmix"])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mss.api import engines
+from mss.api import run as run_module
 from mss.cli.main import main
 from mss.core.audio_io import read_audio, write_audio
 from mss.core.types import ChunkFn
@@ -299,3 +300,51 @@ def test_the_bar_counts_songs(
     told = capsys.readouterr()
     assert "left" in told.err
     assert len(told.out.splitlines()) == 6
+
+
+def test_the_folder_itself_as_output_twice(
+    separate: Command, song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    shutil.move(song, folder / "one.wav")
+    assert separate(folder, "-o", folder) == 0
+    first = content(folder)
+    assert sorted(first) == ["one.wav", "one/drums.wav", "one/vocals.wav"]
+    assert separate(folder, "-o", folder) == 1
+    assert "--skip-existing" in capsys.readouterr().err
+    write_audio(folder / "two.wav", torch.zeros(2, 500), 8000)
+    assert separate(folder, "-o", folder, "--skip-existing") == 0
+    assert files(folder / "two") == ["drums.wav", "vocals.wav"]
+    assert {name: data for name, data in content(folder).items() if name in first} == first
+
+
+def test_channels_that_have_no_rule_are_told_with_the_file(
+    separate: Command, song: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nine = tmp_path / "nine.wav"
+    write_audio(nine, torch.zeros(9, 500), 8000)
+    assert separate(nine, song) == 1
+    assert f"  {nine}: " in capsys.readouterr().err
+    assert files(tmp_path / "out") == ["song/drums.wav", "song/vocals.wav"]
+
+
+def test_a_song_that_memory_is_too_small_for_is_told_and_the_others_are_done(
+    separate: Command,
+    song: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_audio(tmp_path / "long.wav", torch.zeros(2, 30_000), 8000)
+    real = run_module.separate_file
+
+    def hungry(engine: Any, path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.name == "long.wav":  # what torch raises outside of the network, too
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return real(engine, path, *arguments, **options)
+
+    monkeypatch.setattr(run_module, "separate_file", hungry)
+    assert separate(tmp_path / "long.wav", song) == 1
+    assert f"  {tmp_path / 'long.wav'}: there is too little memory" in capsys.readouterr().err
+    assert files(tmp_path / "out") == ["song/drums.wav", "song/vocals.wav"]

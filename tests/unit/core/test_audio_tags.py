@@ -216,6 +216,49 @@ def test_numbers_of_genres_and_settings_in_comments_are_told_apart(tmp_path: Pat
     assert read_tags(path).fields == {"genre": ("Rock",), "comment": ("Nice",)}
 
 
+def test_comments_of_other_programs_are_copied(tmp_path: Path) -> None:
+    path = tmp_path / "ffmpeg.mp3"
+    with av.open(str(path), "w") as container:
+        container.metadata.update({"title": "Song", "comment": "Nice", "bpm": "120"})
+        stream = container.add_stream("libmp3lame", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1152), np.int16), "s16p", "mono")
+        frame.sample_rate = RATE
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert "TXXX:comment" in mutagen.File(path).tags
+    expected = {"title": ("Song",), "comment": ("Nice",), "bpm": ("120",)}
+    assert read_tags(path).fields == expected
+
+    path = song(tmp_path, "m4a")
+    file = mp4.MP4(path)
+    file["\xa9cmt"] = ["Nice"]
+    file.save()
+    assert read_tags(path).fields == {"comment": ("Nice",)}
+
+
+def test_an_id3_comment_goes_before_one_of_ffmpeg_or_of_id3v1(tmp_path: Path) -> None:
+    path = song(tmp_path, "mp3")
+    tags = id3.ID3()
+    tags.add(id3.TXXX(desc="COMMENT", text="of FFmpeg"))
+    tags.add(id3.TXXX(desc="replaygain_track_gain", text="-7 dB"))
+    tags.save(path)
+    assert read_tags(path).fields == {"comment": ("of FFmpeg",)}
+    tags.add(id3.COMM(lang="eng", desc="ID3v1 Comment", text="old"))
+    tags.save(path)
+    assert read_tags(path).fields == {"comment": ("old",)}
+    tags.add(id3.COMM(lang="eng", desc="", text="native"))
+    tags.add(id3.COMM(lang="eng", desc="iTunSMPB", text="0000"))
+    tags.save(path)
+    assert read_tags(path).fields == {"comment": ("native",)}
+
+
+def test_the_comment_of_an_id3v1_tag_is_read(tmp_path: Path) -> None:
+    path = song(tmp_path, "mp3")
+    tag = b"TAG" + b"Song".ljust(30, b"\0") + bytes(64) + b"Nice".ljust(30, b"\0") + b"\xff"
+    path.write_bytes(path.read_bytes() + tag)
+    assert read_tags(path).fields == {"title": ("Song",), "comment": ("Nice",)}
+
+
 def test_what_a_format_has_no_place_for_is_told(tmp_path: Path) -> None:
     odd = Tags({"title": ("Song",), "tracknumber": ("A1",), "bpm": ("fast",)})
     path = song(tmp_path, "m4a")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -349,6 +350,39 @@ for ending in {LOSSY}:
     faults = done.stdout.splitlines()
     assert len(faults) == len(LOSSY), done.stderr
     assert all(f"x.{e}: can't be written" in fault for e, fault in zip(LOSSY, faults, strict=True))
+    assert os.listdir(tmp_path) == []
+
+
+class FullEncoder:
+    """Fails as libsndfile does on a full disk: without saying why."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def write(self, samples: object) -> None:
+        if self.at == "write":
+            raise soundfile.LibsndfileError(2)
+
+    def close(self) -> None:
+        if self.at == "close":
+            raise soundfile.LibsndfileError(2)
+
+
+@pytest.mark.parametrize("at", ["write", "close"])
+@pytest.mark.parametrize(
+    ("left", "fault"), [(0, "No space left on device"), (1 << 30, "System error")]
+)
+def test_libsndfile_does_not_say_that_the_disk_is_full(
+    at: str, left: int, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def usage(folder: Path) -> SimpleNamespace:
+        # what the temporary file takes is free again as soon as that is removed
+        return SimpleNamespace(free=left if os.listdir(folder) else 1 << 30)
+
+    monkeypatch.setattr(audio_write, "open_encoder", lambda *_: FullEncoder(at))
+    monkeypatch.setattr(audio_write.shutil, "disk_usage", usage)
+    with pytest.raises(DataError, match=rf"x\.wav: can't be written \({fault}"):
+        write_audio(tmp_path / "x.wav", noise(10), RATE)
     assert os.listdir(tmp_path) == []
 
 
