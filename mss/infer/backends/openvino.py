@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +49,7 @@ def export(model: Separator, inputs: tuple[Tensor, ...], folder: Path) -> None:
 
     assert not model.training
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), _logging_kept(), torch.no_grad():
             # what the tracer takes for constants (lengths) is constant: the shapes are fixed
             warnings.simplefilter("ignore")
             graph = openvino.convert_model(
@@ -107,6 +110,20 @@ class _Requests:
         results = request.infer(arrays, share_inputs=True, share_outputs=True)
         # the request's own memory: good until this thread calls again
         return tuple(torch.from_numpy(results[index]) for index in range(self._outputs))
+
+
+@contextlib.contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Give the root logger its level, handlers and filters back: the converter sets up its own."""
+    root = logging.getLogger()
+    level, handlers, filters = root.level, root.handlers[:], root.filters[:]
+    disabled = logging.root.manager.disable
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:], root.filters[:] = handlers, filters
+        logging.disable(disabled)
 
 
 def _openvino() -> Any:
