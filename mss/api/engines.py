@@ -87,7 +87,7 @@ class EngineBuilder:
         self._device = device
         self._repo = repo
         self._plugins = plugins
-        self._exported: dict[ExportBackend, ExportedNetworks] = {}
+        self._exported: dict[ExportBackend, ExportedNetworks | None] = {}
         self._tuning = Tuning(options.threads or torch.get_num_threads(), options.batch_size or 1)
         self._work = Work()
         self.inference = _inference(release.inference, options)
@@ -144,6 +144,7 @@ class EngineBuilder:
                     plugins=self._plugins,
                 )
             )
+            del self._exported[backend]
             if self._find(backend) is None:
                 raise ConfigError(f"backend: {backend} was exported and can't be found; use torch")
 
@@ -240,17 +241,16 @@ class EngineBuilder:
         return None
 
     def _find(self, backend: ExportBackend) -> ExportedNetworks | None:
+        """Return the exported networks; looked for once, since that reads all the weights."""
         if backend not in self._exported:
-            found = find_exported(
+            self._exported[backend] = find_exported(
                 export_store(self._repo),
                 self._members,
                 backend,
                 self.batch_size,
                 self._frames,
             )
-            if found is not None:
-                self._exported[backend] = found
-        return self._exported.get(backend)
+        return self._exported[backend]
 
     @property
     def _exportable(self) -> bool:
@@ -269,6 +269,8 @@ class EngineBuilder:
     def _check_exportable(self, backend: str) -> None:
         if self._device.type != "cpu":
             raise ConfigError(f"backend: {backend} runs on the CPU; give --device cpu, or torch")
+        if self._options.compile:
+            raise ConfigError(f"compile: is torch's; {backend} compiles by itself. Leave it out")
         if self.inference.segment is None:
             raise ConfigError(
                 f"backend: {backend} needs chunks of one length; give a segment in seconds, or "

@@ -275,6 +275,7 @@ class SongSeparator:
         jobs: int = 1,
     ) -> Generator[Event, None, None]:
         """Separate songs to files and yield what happens; see mss.api.run.run_songs."""
+        whole_number("jobs", jobs, 1)
         with torch_threads(self.options.threads):
             engine = self._builder.build(jobs).engine
         return run_songs(

@@ -18,6 +18,7 @@ from torch import Tensor
 from mss.api import engines, exporting
 from mss.api.engines import WORTH_EXPORTING, EngineBuilder, Work
 from mss.api.exporting import ExportJob, export_store
+from mss.api.inputs import Found
 from mss.api.options import OutputOptions, SeparationOptions
 from mss.api.separator import SongSeparator
 from mss.core import registry
@@ -257,3 +258,32 @@ def test_songs_at_once_share_one_network(
     assert loads == [(1, 1), (2, 2)]
     assert len(made[0]) == 8
     assert made[0] == made[1]
+
+
+def test_weights_are_read_once_for_each_runtime(
+    bare: Path, builder: Callable[..., EngineBuilder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    real = engines.find_exported
+
+    def find(store: ExportStore, members: Any, backend: Any, batch: int, frames: int) -> Any:
+        looked.append(backend)
+        return real(store, members, backend, batch, frames)
+
+    monkeypatch.setattr(engines, "find_exported", find)
+    made = builder(where=bare)
+    for _ in range(2):
+        made.build()
+        made.worth_exporting(Work(WORTH_EXPORTING))
+    assert len(looked) == len(set(looked)) > 0
+
+
+def test_compiling_is_torchs(builder: Callable[..., EngineBuilder]) -> None:
+    with pytest.raises(ConfigError, match="compile"):
+        builder(backend="openvino", compile=True)
+
+
+def test_no_song_at_once_is_refused(released: Path, tmp_path: Path) -> None:
+    separator = SongSeparator("openunmix", released, "cpu", BASE)
+    with pytest.raises(ConfigError, match="jobs"):
+        separator.run(Found(), tmp_path, jobs=0)
