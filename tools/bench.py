@@ -72,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.5, help="of one segment")
     parser.add_argument("--song-seconds", type=float, default=240, help="of a song that is scored")
+    parser.add_argument(
+        "--recording-seconds", type=float, default=30, help="of a recording that is separated"
+    )
     args = parser.parse_args(words)
     options = {key: value for key, value in vars(args).items() if key not in ("pairs", "rounds")}
     try:

@@ -21,8 +21,6 @@ from tools.bench_pair import Pair
 
 SOURCES = ("drums", "bass", "other", "vocals")
 RATE = 44100
-SECONDS = 30.0
-"""Of the recording, at most: five chunks of HTDemucs, four of HDemucs."""
 EXPORTS = Path("outputs/bench/exported")
 HDEMUCS_SEGMENT = 10
 """Seconds. The released HDemucs take 40, of which one chunk needs 3 GB on the peer's side."""
@@ -135,7 +133,7 @@ def msst_way(kind: str) -> Separate:
 def _turns(way: Callable[[], Separate], options: dict[str, Any]) -> Callable[[], float]:
     """Return a turn of separating a recording, which gives its seconds."""
     separate = way()
-    seconds = min(SECONDS, options["song_seconds"])
+    seconds = options["recording_seconds"]
     mix = _mixture(seconds)
 
     def turn() -> float:
