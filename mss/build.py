@@ -20,6 +20,7 @@ import torch
 
 from mss.augment.batch import AugmentKey
 from mss.augment.chain import BatchAugments, make_batch_augments
+from mss.augment.loader import LoaderAugments, make_loader_augment
 from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
@@ -29,10 +30,14 @@ from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch
 from mss.data.loader import SegmentLoader
-from mss.data.segments import SegmentDataset
-from mss.data.tracks import TrackSet
-from mss.distill.base import TargetChain
+from mss.data.segments import Beginning
+from mss.data.tracks import MIXTURE, TrackSet
+from mss.distill.base import TargetChain, TargetProvider
+from mss.distill.curriculum import CurriculumConfig, easiest, song_scores
+from mss.distill.items import ItemPlan, training_items
 from mss.distill.references import References
+from mss.distill.released import ReleasedTeacher
+from mss.distill.surroundings import Surroundings
 from mss.eval.evaluate import EvaluationConfig
 from mss.metrics.base import Metric, SingleMetric, make_metrics
 from mss.solver.checkpoint import checkpoint_path
@@ -40,6 +45,7 @@ from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import Testing, TrackEvaluation, Validation
 from mss.solver.lock import check_lock, write_lock, write_provenance
 from mss.solver.parts import Link, Parts, RunOptions, TrainConfig, ValidConfig
+from mss.solver.precision import Precision
 from mss.solver.solver import Solver
 from mss.solver.speed import Speed
 from mss.solver.stop import StopRequest
@@ -48,6 +54,8 @@ from mss.solver.update import normalise_over_ranks
 from mss.start import continue_from, continue_optim
 
 logger = logging.getLogger(__name__)
+
+NO_DISTILLATION = "none"
 
 
 @dataclass(frozen=True)
@@ -187,19 +195,58 @@ def build_augments(cfg: DictConfig, spec: AudioSpec) -> BatchAugments:
     return make_batch_augments(_plain(cfg, "augment").get("batch") or {}, spec)
 
 
+def build_loader_augments(cfg: DictConfig, spec: AudioSpec) -> LoaderAugments:
+    """Return the chain of loader augmentations of group `augment`."""
+    found = make_loader_augment(_plain(cfg, "augment").get("loader") or {}, spec)
+    return found or LoaderAugments(())
+
+
 def build_test(cfg: DictConfig) -> EvaluationConfig:
     """Return the keys of group `test`."""
     config: EvaluationConfig = _typed(cfg, "test", EvaluationConfig)
     return config
 
 
-def build_targets(cfg: DictConfig, target_map: TargetMap) -> TargetChain:
+def build_distillation(cfg: DictConfig) -> Any:
+    """Return the typed keys of group `distill`; None for `none`."""
+    values = _plain(cfg, "distill")
+    name = values.pop("name", NO_DISTILLATION)
+    if name == NO_DISTILLATION:
+        return None
+    found = registry.resolve("distill", name, where="distill.name")
+    return registry.make_config(found.Config, values, "distill")
+
+
+def build_targets(cfg: DictConfig, run: Surroundings) -> TargetChain:
     """Return the chain of target providers; it starts at the mapped references."""
-    links = {"references": References(target_map)}
-    name = _plain(cfg, "distill").get("name", "none")
-    if name != "none":
-        raise ConfigError(f"distill.name: there is no distillation named {name!r}. Known: none.")
-    return TargetChain(dict(links))
+    links: dict[str, TargetProvider] = {"references": References(run.targets)}
+    values = _plain(cfg, "distill")
+    if values.get("name", NO_DISTILLATION) != NO_DISTILLATION:
+        links[values["name"]] = registry.build("distill", values, run)
+    return TargetChain(links)
+
+
+def build_beginning(
+    config: Any, tracks: TrackSet, targets: TargetMap, spec: AudioSpec, device: torch.device
+) -> Beginning | None:
+    """Return the songs of the first epochs, where a curriculum asks for some."""
+    curriculum: CurriculumConfig | None = getattr(config, "curriculum", None)
+    if curriculum is None or not curriculum.epochs:
+        return None
+    judge, separate = curriculum.by, None
+    if judge != MIXTURE:
+        where = "distill.curriculum.by"
+        teacher = ReleasedTeacher(judge, targets, spec, device, where)
+        judge = teacher.digest
+
+        def separate(mix: torch.Tensor) -> torch.Tensor:
+            return teacher(mix.to(device)[None])[0].to(mix.device)
+
+    songs = easiest(song_scores(tracks, targets, judge, separate), curriculum.share)
+    logger.info(
+        "The first %d epochs hear %d of %d songs", curriculum.epochs, len(songs), len(tracks)
+    )
+    return Beginning(curriculum.epochs, songs)
 
 
 class _Augment:
@@ -247,22 +294,58 @@ def solver(
     test_set = _test_set(dataset, test.split)
     target_map = build_target_map(cfg, train_set.stems)
     spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
-    lock = _RunLock(cfg, folder, spec, [train_set, valid_set] + ([test_set] if test_set else []))
+    model = build_model(cfg, spec)
+    augments, loader_augments = build_augments(cfg, spec), build_loader_augments(cfg, spec)
+    distillation = build_distillation(cfg)
+    segment_frames = spec.frames(train.segment or model.segment)
+    item_frames = segment_frames + augments.extra_frames
+    plan = ItemPlan(
+        item_frames,
+        train.steps * train.batch_size,
+        cfg.seed,
+        model.inference.normalise,
+        augments.batch_multiple,
+        loader_augments.for_segments(item_frames) if loader_augments.augments else None,
+        train.fixed_crops,
+        getattr(dataset, "trust", None),
+        build_beginning(distillation, train_set, target_map, spec, device),
+    )
+    items = training_items(train_set, target_map, plan, distillation)
+    sets = [train_set, valid_set, *([test_set] if test_set else []), *items.added]
+    lock = _RunLock(cfg, folder, spec, sets, items.fingerprints, loader_augments.backends)
     lock.check(misc.accept_changes)
 
-    model = build_model(cfg, spec)
     start = None  # the run's own checkpoint goes before
     if not lock.has_checkpoint:
         start = continue_from(model, cfg.continue_from, cfg.continue_opt, folder.parent)
     model = normalise_over_ranks(model.to(device), misc.accumulate)
     if misc.channels_last:  # before the optimiser: its state has the layout of the weights
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    augments = build_augments(cfg, spec)
     _check_batch(train, augments)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
     optim = registry.build("optim", _plain(cfg, "optim"), model.parameters(), misc.fused)
     continue_optim(optim, start)
-    loader = _loader(cfg, train, misc, train_set, model, augments.extra_frames, device)
+    loader = SegmentLoader(
+        items.segments,
+        batch_size=train.batch_size,
+        num_workers=misc.workers,
+        rank=distrib.rank(),
+        world_size=distrib.world_size(),
+        pin_memory=device.type == "cuda",
+    )
+    run = Surroundings(
+        model,
+        target_map,
+        train_set.stems,
+        folder,
+        plan.items,
+        segment_frames,
+        train.fixed_crops,
+        (*(a.name for a in loader_augments.augments), *(a.name for a in augments.augments)),
+        Precision(train.precision, device).autocast,
+        misc.accumulate or 1,
+        cfg.seed,
+    )
 
     def evaluation(metrics: Sequence[Metric], shifts: int = 0) -> TrackEvaluation:
         return TrackEvaluation(
@@ -272,11 +355,15 @@ def solver(
     parts = Parts(
         model=model,
         augment=_Augment(augments, cfg.seed),
-        targets=build_targets(cfg, target_map),
+        targets=build_targets(cfg, run),
         loss=loss,
         optim=optim,
         schedule=registry.build(
-            "schedule", _plain(cfg, "schedule"), optim.optimizer, train.steps * train.epochs
+            "schedule",
+            _plain(cfg, "schedule"),
+            optim.optimizer,
+            train.steps * train.epochs,
+            train.epochs,
         ),
         ema=Ema(ema, model),
         batches=loader.epoch,
@@ -285,7 +372,7 @@ def solver(
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
     )
-    _tell(cfg, train, train_set, model, loader.dataset.segment_frames - augments.extra_frames)
+    _tell(cfg, train, train_set, model, segment_frames)
     speed = Speed(misc.accumulate, misc.compile)
     options = RunOptions(
         folder, device, misc.checkpoint_steps, misc.progress, misc.log_seconds, speed
@@ -304,31 +391,6 @@ def _seed_rank(seed: int) -> None:
     """Give each rank but the main one draws of its own (dropout)."""
     if not distrib.is_main():
         torch.manual_seed(derive_seed(seed, "rank", distrib.rank()))
-
-
-def _loader(
-    cfg: DictConfig,
-    train: TrainConfig,
-    misc: MiscConfig,
-    train_set: TrackSet,
-    model: Separator,
-    extra_frames: int,
-    device: torch.device,
-) -> SegmentLoader:
-    return SegmentLoader(
-        SegmentDataset(
-            train_set,
-            segment_frames=model.spec.frames(train.segment or model.segment) + extra_frames,
-            items_per_epoch=train.steps * train.batch_size,
-            seed=cfg.seed,
-            normalise=model.inference.normalise,
-        ),
-        batch_size=train.batch_size,
-        num_workers=misc.workers,
-        rank=distrib.rank(),
-        world_size=distrib.world_size(),
-        pin_memory=device.type == "cuda",
-    )
 
 
 def _tell(
@@ -381,12 +443,20 @@ class _RunLock:
     """What a run is locked to: its configuration, audio format and data."""
 
     def __init__(
-        self, cfg: DictConfig, folder: Path, spec: AudioSpec, sets: list[TrackSet]
+        self,
+        cfg: DictConfig,
+        folder: Path,
+        spec: AudioSpec,
+        sets: list[TrackSet],
+        labels: Sequence[str] = (),
+        backends: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.sets = sets
         self.values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
-        joined = "\n".join(tracks.fingerprint for tracks in sets)
+        if backends:  # what this machine chose, and another one may not have
+            self.values["backends"] = dict(backends)
+        joined = "\n".join([*(tracks.fingerprint for tracks in sets), *labels])
         self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
 
     @property
@@ -406,5 +476,8 @@ class _RunLock:
     def write(self, continued_from: str | None) -> None:
         if distrib.is_main():
             write_lock(self.folder, self.values, self.fingerprint)
-            data = {tracks.split: tracks.manifest() for tracks in self.sets}
+            data = {}
+            for tracks in self.sets:  # songs that a distillation adds go by their own name
+                key = tracks.name if tracks.split in data else tracks.split
+                data[key] = tracks.manifest()
             write_provenance(self.folder, data, continued_from)

@@ -28,6 +28,8 @@ VERSION_BASE = "1.3"
 
 OPEN_MAPPINGS = (
     "augment.batch",
+    "augment.loader",
+    "distill.blends",
     "loss.weights",
     "loss.loss",
     "loss.parts",

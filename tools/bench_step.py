@@ -53,7 +53,7 @@ def ours(options: dict[str, Any]) -> Callable[[], float]:
         Speed(compile=options["compile"]),
     )
     mix, stems = _batch(options)
-    batch = Batch(mix, stems, SOURCES, torch.ones(mix.shape[0], 4, dtype=torch.bool))
+    batch = Batch(mix, stems, SOURCES, torch.ones(mix.shape[0], 4))
     target = Target(stems, torch.ones(mix.shape[0], 4, device=device))
 
     def step() -> float:

@@ -271,11 +271,19 @@ def ffmpeg() -> list[Check]:
 
 
 def soundstretch() -> list[Check]:
+    """Look at what changes tempo and pitch of training examples: a program, or else a package."""
     path = shutil.which("soundstretch")
-    if path is None:
-        remedy = "separation does without; training needs it to change tempo and pitch of examples"
+    if path is not None:
+        return [Check("soundstretch", "ok", path)]
+    package = installed_version("python-stretch")
+    if package is not None:
+        remedy = f"training does without: python-stretch {package} changes tempo and pitch"
         return [Check("soundstretch", "missing", "not on the PATH", remedy)]
-    return [Check("soundstretch", "ok", path)]
+    remedy = (
+        "separation does without; training needs it, or `pip install python-stretch`, to change"
+        " tempo and pitch of examples"
+    )
+    return [Check("soundstretch", "missing", "not on the PATH", remedy)]
 
 
 def slurm() -> list[Check]:

@@ -81,9 +81,9 @@ class BatchAugment(ABC):
     def __call__(self, stems: Tensor, key: AugmentKey) -> Tensor:
         """Augment stems [B, K, C, T]."""
 
-    def move_labels(self, labelled: Tensor, key: AugmentKey) -> Tensor:
-        """Return `labelled` [B, K] as it stands after the same call on the stems."""
-        return labelled
+    def move_labels(self, labels: Tensor, key: AugmentKey) -> Tensor:
+        """Return what is known of each stem [B, K] as it stands after the same call on them."""
+        return labels
 
     def _item_generators(self, items: int, key: AugmentKey) -> Iterator[torch.Generator]:
         for item in range(items):
@@ -266,9 +266,9 @@ class Remix(BatchAugment):
         origin = self._origins(items, stem_count, key).to(stems.device)
         return stems.gather(0, repeat(origin, "b k -> b k c t", c=stems.shape[2], t=stems.shape[3]))
 
-    def move_labels(self, labelled: Tensor, key: AugmentKey) -> Tensor:
-        origin = self._origins(labelled.shape[0], labelled.shape[1], key)
-        return labelled.gather(0, origin.to(labelled.device))
+    def move_labels(self, labels: Tensor, key: AugmentKey) -> Tensor:
+        origin = self._origins(labels.shape[0], labels.shape[1], key)
+        return labels.gather(0, origin.to(labels.device))
 
     def _origins(self, items: int, stem_count: int, key: AugmentKey) -> Tensor:
         """Return [B, K]: the item from which each stem comes."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+from einops import rearrange
 from torch import Tensor
 
 from mss.augment.batch import AugmentKey, BatchAugment
@@ -35,11 +37,21 @@ class BatchAugments:
         return stems
 
     def apply(self, batch: Batch, key: AugmentKey) -> Batch:
-        """Augment a batch: its stems, its labels with them, and the mix as the stems' sum."""
-        labelled = batch.labelled
+        """Augment a batch: its stems, the trust in them, and the mix as the stems' sum.
+
+        A recording that is in no stem is cut to the length of the stems, and nothing else happens
+        to it. Stems that were mixed with one stay with it: what they may be mixed with depends on
+        what it holds.
+        """
+        stems, trust = batch.stems, batch.trust
+        bound = batch.unlabelled  # [B]
         for augment in self.augments:
-            labelled = augment.move_labels(labelled, key)
-        return replace(batch.with_stems(self(batch.stems, key)), labelled=labelled)
+            after, moved = augment(stems, key), augment.move_labels(trust, key)
+            if augment.batch_multiple > 1 and bound.any():
+                after = torch.where(rearrange(bound, "b -> b 1 1 1"), stems, after)
+                moved = torch.where(rearrange(bound, "b -> b 1"), trust, moved)
+            stems, trust = after, moved
+        return replace(batch, trust=trust).with_stems(stems)
 
 
 def make_batch_augments(

@@ -67,6 +67,18 @@ def broadcast_buffers(module: nn.Module) -> None:
         buffer.copy_(shared)
 
 
+def broadcast_weights(module: nn.Module) -> None:
+    """Give every rank the parameters and buffers of rank 0."""
+    if world_size() == 1:
+        return
+    with torch.no_grad():
+        for parameter in module.parameters():
+            shared = parameter.to(_group_device())
+            dist.broadcast(shared, src=0)
+            parameter.copy_(shared)
+    broadcast_buffers(module)
+
+
 def barrier() -> None:
     """Wait until every rank has come here."""
     # not dist.barrier: with nccl that guesses a device

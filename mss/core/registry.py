@@ -55,6 +55,9 @@ BUILTIN: dict[str, dict[str, str]] = {
         "scale": "mss.augment.batch:Scale",
         "remix": "mss.augment.batch:Remix",
     },
+    "loader_augment": {
+        "soundstretch": "mss.augment.soundstretch:SoundStretch",
+    },
     "metric": {
         "nsdr": "mss.metrics.energy:NSDR",
         "si_sdr": "mss.metrics.energy:SISDR",
@@ -72,10 +75,19 @@ BUILTIN: dict[str, dict[str, str]] = {
     },
     "dataset": {
         "folder": "mss.data.folder:FolderDataset",
+        "labelnoise": "mss.data.labelnoise:LabelNoiseDataset",
         "demo": "mss.data.demo:DemoDataset",
         "musdb18hq": "mss.data.musdb:Musdb18HQDataset",
         "musdb18": "mss.data.musdb:Musdb18Dataset",
         "musdb7s": "mss.data.musdb:Musdb7sDataset",
+    },
+    "distill": {
+        "pskd": "mss.distill.progressive:ProgressiveDistillation",
+        "teacher": "mss.distill.teacher:TeacherDistillation",
+        "pseudo_label": "mss.distill.pseudo:PseudoLabels",
+        "silent_stem": "mss.distill.silent_stem:SilentStem",
+        "remixit": "mss.distill.unlabelled:RemixIt",
+        "mean_teacher": "mss.distill.unlabelled:MeanTeacher",
     },
     "optim": {
         "adam": "mss.solver.optim:Adam",
@@ -85,6 +97,7 @@ BUILTIN: dict[str, dict[str, str]] = {
         "constant": "mss.solver.schedule:Constant",
         "cosine": "mss.solver.schedule:Cosine",
         "plateau": "mss.solver.schedule:Plateau",
+        "steps": "mss.solver.steps:Steps",
     },
 }
 

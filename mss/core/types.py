@@ -6,7 +6,7 @@ T samples, F frequency bins, N frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -133,29 +133,70 @@ class Batch:
     """What a data set gives to the solver.
 
     Attributes:
-        mix: [B, C, T]; the sum of *all* stems, also of those no source wants.
+        mix: [B, C, T]; the sum of *all* stems, also of those no source wants, and of `rest`.
         stems: [B, K, C, T] in the order of `names`.
         names: names of the K stems.
-        labelled: [B, K] bool; False where a stem is unknown rather than silent.
+        trust: [B, K] float32 in [0, 1]: how far a stem's audio is to be learned from. 1: a
+            reference; 0: the stem is unknown rather than silent; between: a pseudo-label.
+        rest: [B, C, T], the part of an item's mix that is in no stem (the recording of a song
+            without labels); zeros for the items that have none. None: no item has one.
+        crops: [B] int64, which of the fixed crops each item is; None: crops are drawn anew.
     """
 
     mix: Tensor
     stems: Tensor
     names: tuple[str, ...]
-    labelled: Tensor
+    trust: Tensor
+    rest: Tensor | None = None
+    crops: Tensor | None = None
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """[B] bool: the items whose mix holds a recording that is in no stem."""
+        if self.rest is None:
+            return torch.zeros(len(self.mix), dtype=torch.bool, device=self.mix.device)
+        return self.rest.flatten(1).any(dim=1)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device` (asynchronously from pinned memory)."""
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
         return replace(
             self,
             mix=self.mix.to(device, non_blocking=True),
             stems=self.stems.to(device, non_blocking=True),
-            labelled=self.labelled.to(device, non_blocking=True),
+            trust=self.trust.to(device, non_blocking=True),
+            rest=moved(self.rest),
+            crops=moved(self.crops),
         )
 
     def with_stems(self, stems: Tensor) -> Batch:
-        """Return a batch of other (augmented) stems, its mix rebuilt as their sum."""
-        return replace(self, stems=stems, mix=stems.sum(dim=1))
+        """Return a batch of other (augmented) stems [B, K, C, T'], its mix rebuilt as their sum.
+
+        An augmentation may shorten the stems; `rest` is then cut at its end.
+        """
+        mix = stems.sum(dim=1)
+        if self.rest is None:
+            return replace(self, stems=stems, mix=mix)
+        rest = self.rest[..., : stems.shape[-1]]
+        return replace(self, stems=stems, mix=mix + rest, rest=rest)
+
+
+@dataclass(frozen=True)
+class Remainder:
+    """What several sources of an item should add up to, where none is known by itself.
+
+    Attributes:
+        wave: [B, C, T], the sum.
+        members: [B, S] bool: the sources that make it up.
+        weight: [B], beside the weights of single sources; 0 where an item has no remainder.
+    """
+
+    wave: Tensor
+    members: Tensor
+    weight: Tensor
 
 
 @dataclass
@@ -165,12 +206,28 @@ class Target:
     Attributes:
         sources: [B, S, C, T].
         weight: [B, S], 0 where nothing is known about a source.
-        mix: [B, C, T], what the model was given, for losses that look at what is left of it.
+        mix: [B, C, T], what the model is given; None: the batch's mix.
+        remainder: known sums of sources that are unknown by themselves.
     """
 
     sources: Tensor
     weight: Tensor
     mix: Tensor | None = None
+    remainder: Remainder | None = None
+
+    def chunk(self, count: int) -> list[Target]:
+        """Return the target in at most `count` parts along B, as Tensor.chunk cuts a batch."""
+        sources, weights = self.sources.chunk(count), self.weight.chunk(count)
+        nothing = [None] * len(sources)
+        mixes = nothing if self.mix is None else self.mix.chunk(count)
+        remainders: Sequence[Remainder | None] = nothing
+        if self.remainder is not None:
+            fields = (self.remainder.wave, self.remainder.members, self.remainder.weight)
+            remainders = [
+                Remainder(*part)
+                for part in zip(*(tensor.chunk(count) for tensor in fields), strict=True)
+            ]
+        return [Target(*part) for part in zip(sources, weights, mixes, remainders, strict=True)]
 
 
 @dataclass

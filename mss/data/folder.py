@@ -78,7 +78,19 @@ class FolderDataset:
         """
         if split not in SPLITS:
             raise ConfigError(f"split: there is no split {split!r}; there are {', '.join(SPLITS)}")
-        tracks = self._select(split)
+        return self._track_set(split, self._select(split))
+
+    def every_song(self, split: Split = "train") -> TrackSet:
+        """Return the songs in a split's folder, none of which is held out for validation.
+
+        Raises:
+            ConfigError, DataError: as `split`.
+        """
+        if split not in self._folders:
+            raise DataError(f"{self._root}: there is no {split}/ folder, nor songs in it")
+        return self._track_set(split, self._indexed(split))
+
+    def _track_set(self, split: Split, tracks: Sequence[IndexedTrack]) -> TrackSet:
         if self.config.cache != "none" and split != "test":
             # Test songs are read once, from beginning to end: nothing is gained by a copy.
             tracks = decode_tracks(tracks, self.config.cache)

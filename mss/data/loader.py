@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mss.core.errors import ConfigError, StemgridError
 from mss.core.types import Batch
-from mss.data.segments import Segment, SegmentDataset, collate
+from mss.data.segments import Segment, Segments, collate
 
 
 class SegmentLoader:
@@ -41,7 +41,7 @@ class SegmentLoader:
 
     def __init__(
         self,
-        dataset: SegmentDataset,
+        dataset: Segments,
         batch_size: int,
         num_workers: int = 0,
         rank: int = 0,
@@ -74,7 +74,7 @@ class SegmentLoader:
         self.dataset = dataset
         self.steps = len(dataset) // batch_size
         self._sampler = _GlobalBatches(batch_size, self.steps, rank, world_size)
-        self._names = dataset.tracks.stems
+        self._names = dataset.stems
         self._closing = multiprocessing.Event()
         # before torch's own, which sends a TERM to the workers that are left
         atexit.register(self._closing.set)
@@ -109,8 +109,8 @@ class SegmentLoader:
         for fetched in self._loader:
             if isinstance(fetched, _Failure):
                 raise fetched.error
-            mix, stems, labelled = fetched
-            yield Batch(mix, stems, self._names, labelled)
+            mix, stems, trust, rest, crops = fetched
+            yield Batch(mix, stems, self._names, trust, rest, crops)
 
     def close(self) -> None:
         """End the worker processes (the DataLoader ends them as it is dropped)."""
@@ -131,7 +131,7 @@ class SegmentLoader:
 
 
 def make_loader(
-    dataset: SegmentDataset,
+    dataset: Segments,
     batch_size: int,
     epoch: int,
     first_step: int = 0,
@@ -176,7 +176,7 @@ class _Failure:
 class _Guarded(Dataset[Any]):
     """The data set, with errors returned in place of items."""
 
-    def __init__(self, dataset: SegmentDataset) -> None:
+    def __init__(self, dataset: Segments) -> None:
         self._dataset = dataset
 
     def __getitem__(self, key: tuple[int, int]) -> Segment | _Failure:
@@ -188,13 +188,13 @@ class _Guarded(Dataset[Any]):
 
 def _collate_tensors(
     items: Sequence[Segment | _Failure],
-) -> tuple[Tensor, Tensor, Tensor] | _Failure:
-    """Return (mix, stems, labelled), which the DataLoader can pin, as it can't a Batch."""
+) -> tuple[Tensor | None, ...] | _Failure:
+    """Return the fields of a Batch but the names, which the DataLoader can pin, as it can't it."""
     for item in items:
         if isinstance(item, _Failure):
             return item
     batch = collate([item for item in items if isinstance(item, Segment)])
-    return batch.mix, batch.stems, batch.labelled
+    return batch.mix, batch.stems, batch.trust, batch.rest, batch.crops
 
 
 def _start_worker(closing: Event, worker: int) -> None:  # noqa: ARG001 - DataLoader's signature

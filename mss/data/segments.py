@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,25 +16,83 @@ from torch import Tensor
 from mss.core.errors import ConfigError
 from mss.core.rng import numpy_generator
 from mss.core.types import Batch, Normalise
-from mss.data.tracks import TrackSet
+from mss.data.tracks import IndexedTrack, TrackSet
 
-LoaderAugment = Callable[[Tensor, np.random.Generator], Tensor]
-"""(stems [K, C, T], generator) -> [K, C, T'], in a loader's worker."""
+
+class LoaderAugment(Protocol):
+    """What happens to an item's stems in a loader's worker, before they are mixed.
+
+    Attributes:
+        extra_frames: samples by which the output is shorter than the input (T - T').
+    """
+
+    @property
+    def extra_frames(self) -> int: ...
+
+    def __call__(
+        self, stems: Tensor, names: tuple[str, ...], generator: np.random.Generator
+    ) -> Tensor:
+        """Map stems [K, C, T] of these names to [K, C, T'], with the item's own generator."""
+        ...
+
+
+Trust = Callable[[IndexedTrack, int, int], Tensor]
+"""(song, first sample, samples) -> [K] in [0, 1], how far its stems are to be learned from."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """One training item.
+    """One training item; see Batch.
 
     Attributes:
         stems: [K, C, T] float32.
         names: of the K stems.
-        labelled: [K] bool; False where a stem is unknown rather than silent.
+        trust: [K] float32.
+        rest: [C, T], what of the item's mix is in no stem; None: nothing.
+        crop: which of the fixed crops it is; None: it was drawn.
     """
 
     stems: Tensor
     names: tuple[str, ...]
-    labelled: Tensor
+    trust: Tensor
+    rest: Tensor | None = None
+    crop: int | None = None
+
+
+class Segments(Protocol):
+    """Training items by (epoch, index).
+
+    Attributes:
+        stems: names of the K axis.
+        segment_frames: samples of an item.
+    """
+
+    @property
+    def stems(self) -> tuple[str, ...]: ...
+
+    @property
+    def segment_frames(self) -> int: ...
+
+    def __len__(self) -> int:
+        """Items of an epoch, over all ranks."""
+        ...
+
+    def __getitem__(self, key: tuple[int, int]) -> Segment:
+        """Return item `index` of `epoch`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The first epochs of a run, which hear some of the songs alone (a curriculum).
+
+    Attributes:
+        epochs: how many.
+        songs: their names.
+    """
+
+    epochs: int
+    songs: frozenset[str]
 
 
 class SegmentDataset:
@@ -60,6 +119,9 @@ class SegmentDataset:
         seed: int,
         normalise: Normalise = "none",
         loader_augment: LoaderAugment | None = None,
+        fixed: bool = False,
+        trust: Trust | None = None,
+        beginning: Beginning | None = None,
     ) -> None:
         """Make excerpts of a set's songs.
 
@@ -72,7 +134,11 @@ class SegmentDataset:
                 divides by its standard deviation, as the model's inference does to the mixture.
                 (Demucs' own way: each stem is then what `Normalisation.undo` expects, and the sum
                 of K stems is K - 1 means off what inference feeds; a recording has next to none.)
-            loader_augment: applied in the worker, with a generator of the item's own.
+            loader_augment: applied in the worker, with a generator of the item's own; what it
+                shortens is read in addition.
+            fixed: every epoch has the crops of the first one, in another order.
+            trust: of each song's stems; None: all are references.
+            beginning: epochs that hear some of the songs alone.
         """
         if segment_frames < 1:
             raise ConfigError(f"segment: {segment_frames} samples are none; give more seconds")
@@ -84,8 +150,18 @@ class SegmentDataset:
         self.seed = seed
         self.normalise: Normalise = normalise
         self.loader_augment = loader_augment
-        # Songs end to end: song i spans [ends[i - 1], ends[i]) samples.
-        self._ends = np.cumsum([track.length for track in tracks.tracks], dtype=np.int64)
+        self.fixed = fixed
+        self.trust = trust
+        self.beginning = beginning
+        self._read_frames = segment_frames + (loader_augment.extra_frames if loader_augment else 0)
+        self._whole = _Songs.of(tracks.tracks)
+        self._first = self._whole
+        if beginning is not None:
+            self._first = _Songs.of(tracks.tracks, beginning.songs)
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        return self.tracks.stems
 
     def __len__(self) -> int:
         return self.items_per_epoch
@@ -93,29 +169,59 @@ class SegmentDataset:
     def __getitem__(self, key: tuple[int, int]) -> Segment:
         """Return item `index` of `epoch`."""
         epoch, index = key
+        if self.fixed:  # the first epoch's items, in an order of this epoch's own
+            order = numpy_generator(self.seed, "crop_order", epoch).permutation(
+                self.items_per_epoch
+            )
+            epoch, index = 0, int(order[index])
         track_index, start = self.locate(epoch, index)
         track = self.tracks.tracks[track_index]
-        frames = min(self.segment_frames, track.length)
+        frames = min(self._read_frames, track.length)
         stems = track.read_stems(start, frames)  # [K, C, frames]
         stems = track.normalisation(self.normalise).apply(stems)
-        stems = F.pad(stems, (0, self.segment_frames - frames))
+        stems = F.pad(stems, (0, self._read_frames - frames))
         if self.loader_augment is not None:
             generator = numpy_generator(self.seed, "loader_augment", epoch, index)
-            stems = self.loader_augment(stems, generator)
-        return Segment(stems, track.stems, torch.ones(len(track.stems), dtype=torch.bool))
+            stems = self.loader_augment(stems, track.stems, generator)
+        assert stems.shape[-1] == self.segment_frames
+        trust = self.trust(track, start, frames) if self.trust else torch.ones(len(track.stems))
+        return Segment(stems, track.stems, trust, crop=index if self.fixed else None)
 
     def locate(self, epoch: int, index: int) -> tuple[int, int]:
         """Return which song item `index` of `epoch` is of, and its first sample."""
         if not 0 <= index < self.items_per_epoch:
             raise IndexError(f"item {index} of an epoch of {self.items_per_epoch}")
+        early = self.beginning is not None and epoch < self.beginning.epochs
+        songs = self._first if early else self._whole
         generator = numpy_generator(self.seed, "segment", epoch, index)
         stratum = _strata(self.seed, epoch, self.items_per_epoch)[index]
-        position = (stratum + generator.random()) / self.items_per_epoch * self._ends[-1]
-        track_index = int(np.searchsorted(self._ends, position, side="right"))
+        position = (stratum + generator.random()) / self.items_per_epoch * songs.ends[-1]
+        place = int(np.searchsorted(songs.ends, position, side="right"))
         # rounding may take the last position to the very end
-        track_index = min(track_index, len(self._ends) - 1)
-        last_start = max(0, self.tracks.tracks[track_index].length - self.segment_frames)
+        track_index = int(songs.indices[min(place, len(songs.ends) - 1)])
+        last_start = max(0, self.tracks.tracks[track_index].length - self._read_frames)
         return track_index, int(generator.integers(last_start, endpoint=True))
+
+
+@dataclass(frozen=True)
+class _Songs:
+    """Songs laid end to end.
+
+    Attributes:
+        indices: of the songs.
+        ends: the i-th of them spans [ends[i - 1], ends[i]) samples.
+    """
+
+    indices: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tracks: Sequence[IndexedTrack], names: frozenset[str] | None = None) -> _Songs:
+        """Return the songs of these names, or all."""
+        kept = [i for i, track in enumerate(tracks) if names is None or track.name in names]
+        assert kept, "no song of the set has one of these names"
+        lengths = [tracks[i].length for i in kept]
+        return cls(np.array(kept, dtype=np.int64), np.cumsum(lengths, dtype=np.int64))
 
 
 @functools.lru_cache(maxsize=4)
@@ -125,7 +231,14 @@ def _strata(seed: int, epoch: int, items: int) -> npt.NDArray[np.int64]:
 
 
 def collate(items: Sequence[Segment]) -> Batch:
-    """Join items to a batch; its mix is the sum of all stems."""
+    """Join items to a batch; its mix is the sum of all stems and of what is in none."""
     stems = torch.stack([item.stems for item in items])  # [B, K, C, T]
-    labelled = torch.stack([item.labelled for item in items])
-    return Batch(mix=stems.sum(dim=1), stems=stems, names=items[0].names, labelled=labelled)
+    trust = torch.stack([item.trust for item in items])  # [B, K]
+    mix, rest, crops = stems.sum(dim=1), None, None
+    if any(item.rest is not None for item in items):
+        silence = torch.zeros_like(mix[0])
+        rest = torch.stack([silence if item.rest is None else item.rest for item in items])
+        mix = mix + rest
+    if all(item.crop is not None for item in items):
+        crops = torch.tensor([item.crop for item in items])
+    return Batch(mix, stems, items[0].names, trust, rest, crops)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from mss.core.types import Batch, Progress, Target
 
@@ -20,6 +20,15 @@ class TargetProvider(ABC):
     @abstractmethod
     def __call__(self, batch: Batch, target: Target | None, progress: Progress) -> Target:
         """Return the target of an (augmented) batch, given that of the links before."""
+
+    needs_estimates: bool = False
+    """Whether `on_estimate` is to be called."""
+
+    def on_estimate(self, batch: Batch, waves: Tensor, progress: Progress) -> None:  # noqa: B027
+        """Take notice of what the model gave for a batch, [B, S, C, T] without gradients."""
+
+    def on_step(self, model: nn.Module) -> None:  # noqa: B027
+        """Take notice of the weights after an update (an averaged teacher does)."""
 
     def on_epoch_end(self, model: nn.Module) -> None:  # noqa: B027  (a hook, empty by default)
         """Take notice of the weights at the end of an epoch (a snapshot teacher does)."""
@@ -45,6 +54,19 @@ class TargetChain(TargetProvider):
             target = link(batch, target, progress)
         assert target is not None
         return target
+
+    @property
+    def needs_estimates(self) -> bool:  # type: ignore[override]
+        return any(link.needs_estimates for link in self.links.values())
+
+    def on_estimate(self, batch: Batch, waves: Tensor, progress: Progress) -> None:
+        for link in self.links.values():
+            if link.needs_estimates:
+                link.on_estimate(batch, waves, progress)
+
+    def on_step(self, model: nn.Module) -> None:
+        for link in self.links.values():
+            link.on_step(model)
 
     def on_epoch_end(self, model: nn.Module) -> None:
         for link in self.links.values():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from mss.core.targets import TargetMap
 from mss.core.types import Batch, Progress, Target
 from mss.distill.base import TargetProvider
@@ -12,8 +10,8 @@ from mss.distill.base import TargetProvider
 class References(TargetProvider):
     """Map stems [B, K, C, T] to sources [B, S, C, T].
 
-    A source whose every stem is labelled weighs 1; with one unlabelled stem its sum is unknown, so
-    it weighs 0.
+    A source is trusted as far as the least trusted of its stems: with one unlabelled stem its sum
+    is unknown, so it weighs 0.
     """
 
     def __init__(self, targets: TargetMap) -> None:
@@ -21,6 +19,7 @@ class References(TargetProvider):
 
     def __call__(self, batch: Batch, target: Target | None, progress: Progress) -> Target:
         sources = self.targets.sum_stems(batch.stems, batch.names)
-        matrix = self.targets.matrix(batch.names).to(batch.stems.device)  # [S, K]
-        unknown = (~batch.labelled).to(matrix.dtype) @ matrix.T  # [B, S] unlabelled stems a source
-        return Target(sources, (unknown == 0).to(torch.float32), batch.mix)
+        member = self.targets.matrix(batch.names).to(batch.trust.device) > 0  # [S, K]
+        trust = batch.trust[:, None, :].expand(-1, len(member), -1)  # [B, S, K]
+        weight = trust.masked_fill(~member, 1.0).amin(dim=-1)
+        return Target(sources, weight, batch.mix)

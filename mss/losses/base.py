@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
+from einops import einsum
 from torch import Tensor
 
 from mss.core.errors import ConfigError, nearest_name_hint
-from mss.core.types import Estimate, LossReport, Target
+from mss.core.types import Estimate, LossReport, Remainder, Target
+
+REMAINDER = "remainder"
+"""Name of the loss's part that is of sums of sources."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,9 @@ class SourceLoss(ABC):
     zero gradient. A source's part whose weights are all zero is NaN: nothing is known of it.
     A non-finite error stays non-finite even where its weight is zero, so that no fault hides.
 
+    Where only the sum of some sources is known (`Target.remainder`), it enters as one source more:
+    the error of the sum of their estimates, with the weight that the remainder has.
+
     Args:
         config: typed keys.
         sources: names of the S axis.
@@ -81,6 +88,9 @@ class SourceLoss(ABC):
             check_not_negative(weight, f"{where}.weights.{name}", "weight")
         self.sources = sources
         self.where = where
+        self._config = config
+        self._of_sum: SourceLoss | None = None
+        self._epoch = 0
         self._source_weights = torch.tensor(
             [config.weights.get(name, 1.0) for name in sources], dtype=torch.float32
         )
@@ -105,23 +115,58 @@ class SourceLoss(ABC):
         assert errors.total.shape == target.weight.shape, tuple(errors.total.shape)
         weight = target.weight.to(errors.total)
         weighted = weight * self._weights_on(weight.device)
+        whole, summed = weighted.sum(), (weighted * errors.total).sum()
+        parts, part_weights = {}, {}
+        if target.remainder is not None:
+            of_sum = target.remainder.weight.to(errors.total)
+            error = (of_sum * self._remainder_errors(estimate, target.remainder)).sum()
+            whole, summed = whole + of_sum.sum(), summed + error
+            part_weights[REMAINDER] = of_sum.sum().item()
+            parts[REMAINDER] = error.detach() / of_sum.sum()
         # The smallest normal number only matters where every weight is zero: 0 / tiny = 0.
-        whole = weighted.sum().clamp_min(torch.finfo(weighted.dtype).tiny)
-        total = (weighted * errors.total).sum() / whole
+        whole = whole.clamp_min(torch.finfo(whole.dtype).tiny)
+        total = summed / whole
 
         known = weight.sum(dim=0)  # [S]
         of_source = (weight * errors.total.detach()).sum(dim=0) / known
-        parts = dict(zip(self.sources, of_source.unbind(), strict=True))
+        parts |= dict(zip(self.sources, of_source.unbind(), strict=True))
+        part_weights |= dict(zip(self.sources, known.tolist(), strict=True))
         for name, term in errors.terms.items():
             parts[name] = (weighted * term.detach()).sum() / whole
-        return LossReport(
-            total, parts, part_weights=dict(zip(self.sources, known.tolist(), strict=True))
-        )
+        return LossReport(total, parts, part_weights)
 
     def weight(self, target: Target) -> Tensor:
-        """Return sum_bs w[b,s] v[s], which the total is a mean over (scalar)."""
+        """Return what the total is a mean over: sum_bs w[b,s] v[s], and the remainders' weights."""
         weight = target.weight.to(torch.float32)
-        return (weight * self._weights_on(weight.device)).sum()
+        whole = (weight * self._weights_on(weight.device)).sum()
+        return whole if target.remainder is None else whole + target.remainder.weight.sum()
+
+    def _remainder_errors(self, estimate: Estimate, remainder: Remainder) -> Tensor:
+        """Return the error [B] of the sums of the estimates that a remainder is made of."""
+        if self._of_sum is None:
+            self._of_sum = self.for_sum()
+            self._of_sum.on_epoch(self._epoch)
+        member = remainder.members.to(estimate.wave)  # [B, S]
+        wave = einsum(member, estimate.wave, "b s, b s c t -> b c t")
+        spec = estimate.spec
+        if spec is not None:
+            spec = einsum(member.to(spec), spec, "b s, b s c f n -> b c f n")[:, None]
+        target = Target(remainder.wave[:, None], remainder.weight[:, None])
+        summed = Estimate(wave[:, None], spec, estimate.stft)
+        return self._of_sum.errors(summed, target).total[:, 0]
+
+    def on_epoch(self, epoch: int) -> None:
+        """Take notice of the epoch that begins, counted from 0: a loss may change by stages.
+
+        What a loss is in an epoch depends on nothing else, so that a resumed run has the same one.
+        """
+        self._epoch = epoch
+        if self._of_sum is not None:
+            self._of_sum.on_epoch(epoch)
+
+    def for_sum(self) -> SourceLoss:
+        """Return the same loss for one source, which is a sum of others."""
+        return type(self)(replace(self._config, weights={}), (REMAINDER,), self.where)
 
     def weighted_errors(self, estimate: Estimate, target: Target) -> Errors:
         """Return errors that another loss can take in: e[b,s] v[s] / mean(v).

@@ -64,6 +64,11 @@ class SumLoss(SourceLoss):
             raise ConfigError(f"{where}.parts: no part has a weight; nothing would be learnt")
         self.compares_items = any(loss.compares_items for loss in self.losses.values())
 
+    def on_epoch(self, epoch: int) -> None:
+        super().on_epoch(epoch)
+        for loss in self.losses.values():
+            loss.on_epoch(epoch)
+
     def errors(self, estimate: Estimate, target: Target) -> Errors:
         terms: dict[str, Tensor] = {}
         totals = []

@@ -34,6 +34,7 @@ class TrainConfig:
         batch_size: segments an update, over all ranks.
         segment: seconds of one training crop; None: the model's own segment.
         precision: number format of the network; weights and loss are float32 in any case.
+        fixed_crops: every epoch has the crops of the first one, in another order.
     """
 
     epochs: int
@@ -41,6 +42,7 @@ class TrainConfig:
     batch_size: int
     segment: Seconds | None = None
     precision: PrecisionName = "float32"
+    fixed_crops: bool = False
 
     def __post_init__(self) -> None:
         for key in ("epochs", "items", "batch_size"):

@@ -33,6 +33,25 @@ class ScheduleConfig:
             raise ConfigError(f"schedule.warmup_steps: {self.warmup_steps} is negative")
 
 
+@dataclass(frozen=True)
+class FadingConfig(ScheduleConfig):
+    """Keys of the schedules that know how far a run is.
+
+    Attributes:
+        fade: what the rate has lost in the last epoch, as a share, after falling by the same amount
+            from epoch to epoch: times 1 - fade (t + 1) / T in epoch t = 1 .. T - 1. It is what
+            distill=pskd does to the gradient of a squared error with alpha = fade, so it is the
+            control of such a run.
+    """
+
+    fade: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.fade < 1:
+            raise ConfigError(f"schedule.fade: {self.fade} is not in [0, 1)")
+
+
 class Schedule:
     """Sets the rate of every parameter group to a share of what the optimiser started with."""
 
@@ -41,7 +60,11 @@ class Schedule:
     """Name of the schedule in a checkpoint."""
 
     def __init__(
-        self, config: ScheduleConfig, optimizer: torch.optim.Optimizer, total_steps: int
+        self,
+        config: ScheduleConfig,
+        optimizer: torch.optim.Optimizer,
+        total_steps: int,
+        epochs: int = 1,
     ) -> None:
         """Set the rate of the first update.
 
@@ -49,10 +72,12 @@ class Schedule:
             config: keys of the schedule.
             optimizer: as it was made: its rates are those of a share of 1.
             total_steps: updates of the whole run.
+            epochs: of the whole run.
         """
         self.config: Any = config
         self.optimizer = optimizer
         self.total_steps = total_steps
+        self.epochs = epochs
         self.full_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.set_rate()
 
@@ -96,10 +121,15 @@ class Schedule:
 class Constant(Schedule):
     """The same rate throughout, after the warm-up."""
 
+    Config = FadingConfig
     kind: ClassVar[str] = "constant"
 
     def __init__(
-        self, config: ScheduleConfig, optimizer: torch.optim.Optimizer, total_steps: int
+        self,
+        config: FadingConfig,
+        optimizer: torch.optim.Optimizer,
+        total_steps: int,
+        epochs: int = 1,
     ) -> None:
         if config.warmup_steps >= total_steps:
             raise ConfigError(
@@ -107,13 +137,22 @@ class Constant(Schedule):
                 f"{total_steps} updates"
             )
         self.position = 0  # updates done
-        super().__init__(config, optimizer, total_steps)
+        super().__init__(config, optimizer, total_steps, epochs)
 
     def share(self) -> float:
         warmup = self.config.warmup_steps
         if self.position < warmup:
-            return WARMUP_START + (1 - WARMUP_START) * self.position / float(warmup)
-        return self.after_warmup(self.position - warmup, self.total_steps - warmup)
+            share = WARMUP_START + (1 - WARMUP_START) * self.position / float(warmup)
+        else:
+            share = self.after_warmup(self.position - warmup, self.total_steps - warmup)
+        return share * self._unfaded()
+
+    def _unfaded(self) -> float:
+        """Return what config.fade leaves of the rate."""
+        epoch = self.position * self.epochs // self.total_steps
+        return (
+            1.0 if epoch == 0 else 1 - self.config.fade * min(epoch + 1, self.epochs) / self.epochs
+        )
 
     def after_warmup(self, step: int, steps: int) -> float:
         """Return the share at `step` of the `steps` after the warm-up."""
@@ -133,7 +172,7 @@ class Constant(Schedule):
 
 
 @dataclass(frozen=True)
-class CosineConfig(ScheduleConfig):
+class CosineConfig(FadingConfig):
     """Keys of the cosine schedule.
 
     Attributes:
@@ -195,12 +234,16 @@ class Plateau(Schedule):
     margin: ClassVar[float] = 1e-4
 
     def __init__(
-        self, config: PlateauConfig, optimizer: torch.optim.Optimizer, total_steps: int
+        self,
+        config: PlateauConfig,
+        optimizer: torch.optim.Optimizer,
+        total_steps: int,
+        epochs: int = 1,
     ) -> None:
         self.reduction = 1.0  # product of the factors so far
         self.best: float | None = None
         self.waited = 0  # validations since the best, or since the last reduction
-        super().__init__(config, optimizer, total_steps)
+        super().__init__(config, optimizer, total_steps, epochs)
 
     def share(self) -> float:
         return self.reduction

@@ -167,7 +167,7 @@ class Solver:
         batch = self.parts.augment(raw.to(self.options.device), self.epoch, self.step)
         target = self.parts.targets(batch, None, progress)
         try:
-            report = self.updater(batch, target)
+            report = self.updater(batch, target, self.parts.targets.needs_estimates)
         except NotFiniteLossError as error:
             cause = not_finite_cause(error.value, batch)
             raise failure(cause, batch, progress, self.folder) from error
@@ -175,6 +175,9 @@ class Solver:
             raise failure(gradient_cause(error), batch, progress, self.folder) from error
         self.parts.schedule.on_step()
         self.parts.ema.on_step(self.model)
+        if report.waves is not None:
+            self.parts.targets.on_estimate(batch, report.waves, progress)
+        self.parts.targets.on_step(self.model)
         self.step += 1
         loss, signum = self._agree(report)
         if loss == 0.0:

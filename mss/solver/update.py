@@ -70,11 +70,13 @@ class UpdateReport:
         sums: of the loss and of its parts, each times its weight.
         weights: of the same.
         norm: L2 norm of all gradients, the same on every rank.
+        waves: the estimates [B, S, C, T] of this rank's share, detached, where they were asked for.
     """
 
     sums: dict[str, float]
     weights: dict[str, float]
     norm: float
+    waves: Tensor | None = None
 
     @property
     def loss(self) -> float:
@@ -124,8 +126,13 @@ class Updater:
                 gradient_as_bucket_view=True,
             )
 
-    def __call__(self, batch: Batch, target: Target) -> UpdateReport:
+    def __call__(self, batch: Batch, target: Target, keep_waves: bool = False) -> UpdateReport:
         """Update the weights by one batch (this rank's share of it).
+
+        Args:
+            batch: what the model is given.
+            target: what it should give.
+            keep_waves: hand the estimates out.
 
         Raises:
             NotFiniteLossError, GradientError: no step was made.
@@ -134,7 +141,7 @@ class Updater:
         if self.parts == AUTO:
             self.parts = self._fitting_parts(batch, target)
         try:
-            report = self._accumulate(batch, target, self.parts)
+            report = self._accumulate(batch, target, self.parts, keep_waves)
             report.norm = self.precision.step(self.optim).item()
         except torch.OutOfMemoryError as error:
             raise TrainingError(
@@ -144,13 +151,16 @@ class Updater:
             ) from error
         return report
 
-    def _accumulate(self, batch: Batch, target: Target, count: int) -> UpdateReport:
+    def _accumulate(
+        self, batch: Batch, target: Target, count: int, keep_waves: bool
+    ) -> UpdateReport:
         """Leave the gradients of the global batch's loss in the parameters."""
         self.optim.zero_grad()
-        mixes, targets = batch.mix.chunk(count), _chunks(target, count)
+        mixes, targets = _mix(batch, target).chunk(count), target.chunk(count)
         weights = [self.loss.weight(part) for part in targets]
         shares = self._shares(weights)
         report = UpdateReport({}, {}, 0.0)
+        waves = []
         for index, (mix, part, share) in enumerate(zip(mixes, targets, shares, strict=True)):
             with self._synchronised(index == len(mixes) - 1):
                 with self.precision.autocast():
@@ -158,6 +168,9 @@ class Updater:
                 loss = self.loss(estimate, part)
                 _add(report, loss, weights[index].item())
                 self.precision.backward(loss.total if share is None else loss.total * share)
+            if keep_waves:
+                waves.append(estimate.wave.detach())
+        report.waves = torch.cat(waves) if waves else None
         return report
 
     def _shares(self, weights: Sequence[Tensor]) -> list[Tensor | None]:
@@ -229,7 +242,7 @@ class Updater:
 
     def _try(self, batch: Batch, target: Target, count: int) -> None:
         """Compute the first of `count` parts twice: beside gradients the second needs more."""
-        mix, part = batch.mix.chunk(count)[0], _chunks(target, count)[0]
+        mix, part = _mix(batch, target).chunk(count)[0], target.chunk(count)[0]
         missing = 0 if self.optim.optimizer.state else 2  # moments, which a resume has already
         moments = [torch.empty_like(p) for p in self.optim.parameters for _ in range(missing)]
         for _ in range(2):
@@ -239,11 +252,9 @@ class Updater:
         del moments
 
 
-def _chunks(target: Target, count: int) -> list[Target]:
-    sources = target.sources.chunk(count)
-    weights = target.weight.chunk(count)
-    mixes = [None] * len(sources) if target.mix is None else target.mix.chunk(count)
-    return [Target(*part) for part in zip(sources, weights, mixes, strict=True)]
+def _mix(batch: Batch, target: Target) -> Tensor:
+    """Return what the model is given: a target may ask for another mix than the batch's."""
+    return batch.mix if target.mix is None else target.mix
 
 
 def _add(report: UpdateReport, loss: LossReport, weight: float) -> None:

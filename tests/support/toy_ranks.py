@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from toy_solver import SPEC, Gains, Loss, make, mse
+from toy_solver import SPEC, Gains, Loss, make, mse, taught
 
 from mss.core import distrib
 from mss.core.errors import DataError
@@ -69,7 +69,8 @@ def train(folder: Path, **other: Any) -> dict[str, Any]:
         stopped = int(asked.signum)
     place = solver.epoch, solver.step
     gains = solver.model.gains.detach().clone()
-    return {"gains": gains, "history": solver.history, "stopped": stopped, "place": place}
+    found = {"gains": gains, "history": solver.history, "stopped": stopped, "place": place}
+    return found | {"targets": solver.parts.targets.state_dict()}
 
 
 def work(rank: int, world: int, folder: str) -> None:
@@ -84,6 +85,10 @@ def work(rank: int, world: int, folder: str) -> None:
         "undisturbed": train(root / "undisturbed"),
         "stopped": train(root / "resumed", stop=AskedAt(rank=1, look=5)),
         "resumed": train(root / "resumed"),
+        "taught": {
+            kind: train(root / kind, dropout=0.0, targets=taught(teacher=kind))
+            for kind in ("snapshot", "ema")
+        },
         "gathered": distrib.gather(rank),
         "told": distrib.broadcast(f"from {rank}"),
         "summed": distrib.sum_over_ranks(torch.tensor([1.0, rank])),

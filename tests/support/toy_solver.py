@@ -12,7 +12,9 @@ from mss.core.separator import Features, Separator, SeparatorConfig
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch, Estimate, LossReport
 from mss.distill.base import TargetChain
+from mss.distill.progressive import ProgressiveConfig, ProgressiveDistillation
 from mss.distill.references import References
+from mss.distill.surroundings import Surroundings
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.optim import Adam, OptimConfig
 from mss.solver.schedule import Cosine, CosineConfig
@@ -56,11 +58,11 @@ def batches(epoch: int, first: int, fail_at: tuple[int, int] | None = None):
             raise KeyboardInterrupt
         noise = torch.randn(BATCH, 2, 1, 50, generator=torch_generator("data", epoch, step))
         noise[:, 1] *= 0.5
-        labelled = torch.ones(BATCH, 2, dtype=torch.bool)
-        labelled[1, 1] = step % 2 == 0  # the shares of two ranks know unequally much
+        trust = torch.ones(BATCH, 2)
+        trust[1, 1] = float(step % 2 == 0)  # the shares of two ranks know unequally much
         share = BATCH // distrib.world_size()
         own = slice(distrib.rank() * share, (distrib.rank() + 1) * share)
-        yield Batch(noise.sum(1)[own], noise[own], ("a", "b"), labelled[own])
+        yield Batch(noise.sum(1)[own], noise[own], ("a", "b"), trust[own])
 
 
 class Loss:
@@ -90,7 +92,8 @@ class Made:
 def make(
     folder: Path, fail_at=None, loss=mse, metric="score", validate=None, resume=True, **other
 ) -> Made:
-    """Build a solver; `other`: sources, lr, ema, schedule, targets, epochs, every, valid, ..."""
+    """Build a solver; `other`: sources, lr, ema, schedule, targets (or a function from the model to
+    them), epochs, every, valid, ..."""
     torch.manual_seed(0)
     names = other.get("sources", ("a", "b"))
     spec = AudioSpec(names, samplerate=100, channels=1)
@@ -100,7 +103,7 @@ def make(
     link.update_history = lambda history: link.history.__setitem__(slice(None), history)
     epochs = other.get("epochs", EPOCHS)
     schedule, config = other.get("schedule", (Cosine, CosineConfig(warmup_steps=2)))
-    references = {"references": References(TargetMap.make(None, names))}
+    links = other.get("targets", {"references": References(TargetMap.make(None, names))})
 
     def score(model):
         return {"score": -(model.gains.detach()[:2] - GOAL).square().sum().item()}
@@ -108,10 +111,10 @@ def make(
     parts = Parts(
         model=model,
         augment=lambda batch, epoch, step: batch,
-        targets=TargetChain(other.get("targets", references)),
+        targets=TargetChain(links(model) if callable(links) else links),
         loss=Loss(loss),
         optim=optim,
-        schedule=schedule(config, optim.optimizer, epochs * STEPS),
+        schedule=schedule(config, optim.optimizer, epochs * STEPS, epochs),
         ema=Ema(other.get("ema", EmaConfig(step=0.5, epoch=0.5)), model),
         batches=lambda epoch, first: batches(epoch, first, fail_at),
         validate=lambda model, full: (validate or score)(model),
@@ -128,6 +131,20 @@ def make(
     if resume:
         made.solver.resume()
     return made
+
+
+def taught(folder: Path = Path("run"), **config):
+    """Return the function from a model to the links of a PS-KD run."""
+
+    def links(model: Separator):
+        targets = TargetMap.make(None, ("a", "b"))
+        run = Surroundings(model, targets, ("a", "b"), folder, STEPS * BATCH, 50)
+        return {
+            "references": References(targets),
+            "pskd": ProgressiveDistillation(ProgressiveConfig(**config), run),
+        }
+
+    return links
 
 
 def final_state(solver: Solver) -> dict[str, torch.Tensor]:

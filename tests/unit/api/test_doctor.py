@@ -181,6 +181,14 @@ def test_programs_that_are_not_there(programs: Path) -> None:
     assert only(doctor.soundstretch()).state == "ok"
 
 
+def test_training_without_soundstretch(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy depends on whether the package that does the same is there."""
+    monkeypatch.setattr(doctor, "installed_version", {"python-stretch": "9.9"}.get)
+    assert "python-stretch 9.9 changes tempo" in only(doctor.soundstretch()).remedy
+    monkeypatch.setattr(doctor, "installed_version", {}.get)
+    assert "pip install python-stretch" in only(doctor.soundstretch()).remedy
+
+
 def test_slurm_that_answers_or_does_not(programs: Path) -> None:
     program(programs, "sbatch", "exit 0")
     program(programs, "sinfo", "printf 'gpu*\\ncpu\\ncpu\\n'")

@@ -1,13 +1,14 @@
 """The chain that a configuration names."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from mss.augment.batch import AugmentKey, FlipSign, Remix, Scale
-from mss.augment.chain import make_batch_augments
+from mss.augment.batch import AugmentKey, FlipSign, Remix, RemixConfig, Scale
+from mss.augment.chain import BatchAugments, make_batch_augments
 from mss.core.errors import ConfigError
 from mss.core.types import AudioSpec, Batch
 
@@ -18,8 +19,8 @@ KEY = AugmentKey(1, 2, 3)
 def batch() -> Batch:
     generator = torch.Generator().manual_seed(0)
     stems = torch.randn(4, 2, 2, 150, generator=generator)
-    labelled = torch.tensor([[True, False], [True, True], [False, True], [True, True]])
-    return Batch(stems.sum(dim=1), stems, SPEC.sources, labelled)
+    trust = torch.tensor([[1.0, 0.0], [1.0, 0.5], [0.0, 1.0], [1.0, 1.0]])
+    return Batch(stems.sum(dim=1), stems, SPEC.sources, trust)
 
 
 def test_members_act_in_the_order_of_the_mapping() -> None:
@@ -54,8 +55,8 @@ def test_a_batch_keeps_its_mix_and_labels_right() -> None:
     assert augmented.stems.shape == (4, 2, 2, 100)
     assert torch.equal(augmented.stems, chain(given.stems, KEY))
     assert torch.equal(augmented.mix, augmented.stems.sum(dim=1))
-    assert torch.equal(augmented.labelled, chain.augments[1].move_labels(given.labelled, KEY))
-    assert augmented.labelled.sum() == given.labelled.sum()
+    assert torch.equal(augmented.trust, chain.augments[1].move_labels(given.trust, KEY))
+    assert augmented.trust.sum() == given.trust.sum()
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,21 @@ def test_the_yaml_files_fit(repository: Path) -> None:
         "remix",
     ]
     assert built["default"].extra_frames == 44100
+
+
+def test_stems_stay_with_the_recording_that_they_were_mixed_with() -> None:
+    """Remix exchanges labelled items alone; a recording is cut as the stems are, and kept."""
+    given = batch()
+    rest = torch.zeros_like(given.mix)
+    rest[2:] = 0.3
+    bound = replace(given, rest=rest, mix=given.mix + rest)
+    chain = BatchAugments([Remix(RemixConfig(group_size=2), SPEC)])
+    seen = set()
+    for step in range(20):
+        augmented = chain.apply(bound, AugmentKey(0, 0, step))
+        assert torch.equal(augmented.stems[2:], given.stems[2:])
+        assert torch.equal(augmented.trust[2:], given.trust[2:])
+        assert torch.equal(augmented.rest, rest)
+        torch.testing.assert_close(augmented.mix, augmented.stems.sum(dim=1) + rest)
+        seen.add(torch.equal(augmented.stems[:2], given.stems[:2]))
+    assert seen == {True, False}

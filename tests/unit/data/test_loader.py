@@ -43,7 +43,7 @@ def test_a_batch_holds_consecutive_items(dataset: SegmentDataset) -> None:
         assert torch.equal(batch.stems, expected)
         assert torch.equal(batch.mix, expected.sum(dim=1))
         assert batch.names == ("drums", "bass", "other", "vocals")
-        assert batch.labelled.shape == (4, 4)
+        assert batch.trust.shape == (4, 4)
 
 
 def test_workers_change_nothing(dataset: SegmentDataset) -> None:
@@ -121,14 +121,18 @@ def test_workers_end_with_an_interrupted_loop(dataset: SegmentDataset) -> None:
 class Signals:
     """A loader augmentation that tells how its process treats signals, and its threads."""
 
-    def __call__(self, stems: Tensor, generator: np.random.Generator) -> Tensor:
+    extra_frames = 0
+
+    def __call__(
+        self, stems: Tensor, names: tuple[str, ...], generator: np.random.Generator
+    ) -> Tensor:
         facts = [
             signal.getsignal(signal.SIGINT) == signal.SIG_IGN,
             signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN,
             torch.get_num_threads() == 1,
             os.getpid() != self.parent,
         ]
-        return torch.tensor(facts, dtype=torch.float32).expand(4, 2, 4)
+        return torch.tensor(facts, dtype=torch.float32).repeat(4, 2, stems.shape[-1] // 4)
 
     parent = os.getpid()
 

@@ -41,7 +41,7 @@ def test_items_are_excerpts_of_all_stems_at_one_place(tracks: TrackSet, songs) -
         for stem, audio in zip(item.names, item.stems, strict=True):
             expected = torch.from_numpy(song[stem][start : start + 700].T / 32768).float()
             assert torch.equal(audio, expected)
-        assert item.labelled.all()
+        assert item.trust.eq(1).all()
 
 
 def test_items_do_not_depend_on_what_was_read_before(tracks: TrackSet) -> None:
@@ -107,22 +107,48 @@ def test_normalised_by_the_whole_file(tracks: TrackSet) -> None:
         )
 
 
-def test_loader_augment_has_a_generator_of_the_items_own(tracks: TrackSet) -> None:
-    def noise(stems: Tensor, generator: np.random.Generator) -> Tensor:
-        return torch.full_like(stems[..., :10], generator.random())
+class Noise:
+    """A loader augmentation that gives one number of its generator, and 30 samples less."""
 
-    dataset = SegmentDataset(tracks, 100, 8, seed=0, loader_augment=noise)
+    extra_frames = 30
+
+    def __call__(
+        self, stems: Tensor, names: tuple[str, ...], generator: np.random.Generator
+    ) -> Tensor:
+        assert len(names) == len(stems)
+        return torch.full_like(stems[..., : stems.shape[-1] - 30], generator.random())
+
+
+def test_loader_augment_has_a_generator_of_the_items_own(tracks: TrackSet) -> None:
+    dataset = SegmentDataset(tracks, 100, 8, seed=0, loader_augment=Noise())
     values = [dataset[(0, index)].stems[0, 0, 0].item() for index in range(8)]
     assert len(set(values)) == 8
     assert values == [dataset[(0, index)].stems[0, 0, 0].item() for index in range(8)]
-    assert dataset[(0, 0)].stems.shape == (4, 2, 10)
+    assert dataset[(0, 0)].stems.shape == (4, 2, 100)
+
+
+def test_what_an_augmentation_shortens_is_read_in_addition(tracks: TrackSet) -> None:
+    seen = []
+
+    class Crop(Noise):
+        def __call__(
+            self, stems: Tensor, names: tuple[str, ...], generator: np.random.Generator
+        ) -> Tensor:
+            seen.append(stems)
+            return stems[..., 30:]
+
+    dataset = SegmentDataset(tracks, 100, 8, seed=0, loader_augment=Crop())
+    item = dataset[(0, 3)]
+    track, start = dataset.locate(0, 3)
+    assert seen[-1].shape[-1] == 130
+    assert torch.equal(item.stems, tracks.tracks[track].read_stems(start + 30, 100))
 
 
 def test_collate_sums_all_stems(tracks: TrackSet) -> None:
     dataset = SegmentDataset(tracks, 100, 8, seed=0)
     batch = collate([dataset[(0, index)] for index in range(3)])
     assert batch.stems.shape == (3, 4, 2, 100)
-    assert batch.labelled.shape == (3, 4)
+    assert batch.trust.shape == (3, 4)
     assert batch.names == tracks.stems
     assert torch.equal(batch.mix, batch.stems.sum(dim=1))
 

@@ -13,9 +13,9 @@ STEMS = ("drums", "bass", "other", "vocals")
 
 def batch() -> Batch:
     stems = torch.randn(2, 4, 1, 8, generator=torch.Generator().manual_seed(0))
-    labelled = torch.ones(2, 4, dtype=torch.bool)
-    labelled[1, 1] = False  # the bass of the second item is unknown
-    return Batch(stems.sum(1), stems, STEMS, labelled)
+    trust = torch.ones(2, 4)
+    trust[1, 1] = 0  # the bass of the second item is unknown
+    return Batch(stems.sum(1), stems, STEMS, trust)
 
 
 def test_sources_are_sums_of_their_stems():

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from toy_solver import SPEC, Gains
 
+from mss.compose import compose_config
 from mss.core import distrib, registry
 from mss.core.errors import ConfigError
 from mss.core.separator import SeparatorConfig
-from mss.core.types import Batch, Estimate, Target
+from mss.core.types import Batch, Estimate, Remainder, Target
 from mss.solver.optim import Adam, OptimConfig
 from mss.solver.precision import Precision
 from mss.solver.speed import AUTO, Speed
@@ -125,6 +126,91 @@ def test_any_loss_can_be_truncated(make_example: Callable[..., Any]) -> None:
     assert {"convergence", "log_magnitude", "dropped"} <= set(report.parts)
 
 
+# -- stages ----------------------------------------------------------------------------------
+
+
+def staged(stages: dict[int, float], quantile: float = 0.7) -> Any:
+    values = {"name": "truncated", "quantile": quantile, "stages": stages, "loss": {"name": "l1"}}
+    return registry.build("loss", values, SOURCES)
+
+
+def kept_in(loss: Any, epoch: int) -> Tensor:
+    loss.on_epoch(epoch)
+    estimate, target = batch(ERRORS)
+    loss(estimate, target).total.backward()
+    return kept(estimate)
+
+
+def test_each_stage_has_a_quantile_of_its_own() -> None:
+    """The winner's stages, in an order that does not matter, at any epoch and after any other."""
+    loss = staged({700: 0.3, 0: 0.7, 500: 0.5})
+    for epoch, quantile in ((0, 0.7), (700, 0.3), (499, 0.7), (500, 0.5), (699, 0.5), (899, 0.3)):
+        expected = torch.quantile(ERRORS, quantile, dim=0) >= ERRORS
+        assert torch.equal(kept_in(loss, epoch), expected), epoch
+
+
+def test_before_the_first_stage_the_quantile_holds() -> None:
+    loss = staged({3: 0.3}, quantile=0.5)
+    of_half = torch.quantile(ERRORS, 0.5, dim=0) >= ERRORS
+    estimate, target = batch(ERRORS)
+    loss(estimate, target).total.backward()
+    assert torch.equal(kept(estimate), of_half)  # of the first epoch, before it is told
+    assert torch.equal(kept_in(loss, 2), of_half)
+    assert not torch.equal(kept_in(loss, 3), of_half)
+
+
+def test_a_first_stage_of_all_errors() -> None:
+    loss = staged({0: 1.0, 1: 0.3})
+    assert kept_in(loss, 0).all()
+    assert not kept_in(loss, 1).all()
+
+
+def test_stages_reach_losses_within_losses() -> None:
+    inner = {"name": "truncated", "stages": {1: 0.3}, "loss": {"name": "l1"}}
+    parts = {"x": inner, "y": {"name": "truncated", "loss": inner, "quantile": 0.9}}
+    loss = registry.build("loss", {"name": "sum", "parts": parts}, SOURCES)
+    loss.on_epoch(1)
+    assert loss.losses["x"].quantile == 0.3
+    assert loss.losses["y"].quantile == 0.9
+    assert loss.losses["y"].loss.quantile == 0.3
+
+
+def test_stages_reach_the_loss_of_sums() -> None:
+    """What only the sum of sources is known of is truncated as the sources are."""
+    loss = staged({2: 0.3})
+    remainder = Remainder(torch.zeros(5, 1, 4), torch.ones(5, 2), torch.ones(5))
+    for epoch, quantile in ((2, 0.3), (0, 0.7)):  # made in the one, and told of the other
+        loss.on_epoch(epoch)
+        estimate, target = batch(ERRORS)
+        target.remainder = remainder
+        loss(estimate, target)
+        assert loss._of_sum.quantile == quantile
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({-1: 0.5}, r"loss\.stages: epoch -1 is negative"),
+        ({5: 0.0}, r"loss\.stages\.5: 0\.0 is not in \(0, 1\]"),
+        ({5: 1.2}, r"loss\.stages\.5: 1\.2"),
+        ({"late": 0.5}, r"loss\.stages"),
+    ],
+)
+def test_wrong_stages(stages: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        staged(stages)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["+loss.stages={500: 0.5, 700: 0.3}"], ["+loss.stages.500=0.5", "+loss.stages.700=0.3"]],
+)
+def test_the_command_line_gives_the_stages(overrides: list[str]) -> None:
+    loss = registry.build("loss", compose_config(["loss=truncated", *overrides]).loss, SOURCES)
+    found = [loss.quantile_at(epoch) for epoch in (0, 499, 500, 700)]
+    assert found == [0.7, 0.7, 0.5, 0.3]
+
+
 @pytest.mark.parametrize("quantile", [0.0, 1.0, -0.1])
 def test_a_wrong_quantile(quantile: float) -> None:
     with pytest.raises(ConfigError, match=r"loss\.quantile: .* not between 0 and 1"):
@@ -157,6 +243,6 @@ def test_ranks_do_not_search_for_parts_each_by_itself(monkeypatch: pytest.Monkey
     )
     monkeypatch.setattr(distrib, "world_size", lambda: 2)
     stems = torch.randn(4, 2, 1, 64, generator=torch.Generator().manual_seed(0))
-    data = Batch(stems.sum(dim=1), stems, SOURCES, torch.ones(4, 2, dtype=torch.bool))
+    data = Batch(stems.sum(dim=1), stems, SOURCES, torch.ones(4, 2))
     with pytest.raises(ConfigError, match=r"misc\.accumulate: 0 can't be found out"):
         updater(data, Target(stems, torch.ones(4, 2)))

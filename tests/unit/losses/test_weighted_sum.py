@@ -94,7 +94,7 @@ def test_an_update_in_parts_is_that_of_the_whole(parts: int) -> None:
     updater = Updater(
         model, loss, optim, Precision("float32", torch.device("cpu")), Speed(accumulate=parts)
     )
-    report = updater(Batch(mix, stems, SPEC.sources, weight.bool()), Target(stems, weight, mix))
+    report = updater(Batch(mix, stems, SPEC.sources, weight), Target(stems, weight, mix))
 
     whole = Gains(SeparatorConfig(), SPEC, dropout=0.0)
     torch.nn.init.constant_(whole.gains, 0.3)

@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 from toy_ranks import evaluate, train, work
-from toy_solver import STEPS
+from toy_solver import STEPS, taught
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,29 @@ def test_two_ranks_learn_what_one_process_learns(results, tmp_path):
             assert one["train"]["loss"] == pytest.approx(other["train"]["loss"], rel=1e-6)
             assert one["train"]["grad_norm"] == pytest.approx(other["train"]["grad_norm"], rel=1e-5)
             assert one["valid"]["score"] == pytest.approx(other["valid"]["score"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["snapshot", "ema"])
+def test_ranks_are_taught_by_the_same_teacher_and_learn_what_one_process_does(
+    results, tmp_path, kind
+):
+    alone = train(tmp_path, dropout=0.0, targets=taught(teacher=kind))
+    teachers = [list(tensors(result["taught"][kind]["targets"]["pskd"])) for result in results]
+    assert teachers[0]
+    for one, other in zip(*teachers, strict=True):
+        assert torch.equal(one, other)
+    for result in results:
+        assert torch.allclose(result["taught"][kind]["gains"], alone["gains"], atol=1e-6)
+    assert not torch.allclose(results[0]["taught"][kind]["gains"], results[0]["plain"]["gains"])
+
+
+def tensors(state):
+    """Yield every tensor of nested dicts."""
+    for value in state.values():
+        if isinstance(value, dict):
+            yield from tensors(value)
+        else:
+            yield value
 
 
 def test_a_stop_that_one_rank_hears_stops_all_at_the_same_update(results):

@@ -10,6 +10,7 @@ from mss.solver.schedule import (
     Constant,
     Cosine,
     CosineConfig,
+    FadingConfig,
     Plateau,
     PlateauConfig,
     ScheduleConfig,
@@ -32,11 +33,11 @@ def rates(schedule, steps: int) -> list[float]:
 
 
 def test_constant_is_constant():
-    assert rates(Constant(ScheduleConfig(), optimizer(), 5), 5) == [RATE] * 5
+    assert rates(Constant(FadingConfig(), optimizer(), 5), 5) == [RATE] * 5
 
 
 def test_warmup_rises_linearly_to_the_full_rate():
-    seen = rates(Constant(ScheduleConfig(warmup_steps=4), optimizer(), 10), 10)
+    seen = rates(Constant(FadingConfig(warmup_steps=4), optimizer(), 10), 10)
     expected = [RATE * (0.01 + 0.99 * step / 4) for step in range(4)] + [RATE] * 6
     assert seen == pytest.approx(expected, rel=1e-9)
 
@@ -93,7 +94,7 @@ def test_plateau_goes_on_with_its_reduction_of_the_new_rate():
 
 
 def test_a_state_of_another_kind_is_refused():
-    constant = Constant(ScheduleConfig(), optimizer(), 5)
+    constant = Constant(FadingConfig(), optimizer(), 5)
     with pytest.raises(ConfigError, match=r"schedule\.name: .*'constant'.*'cosine'.*start a new"):
         Cosine(CosineConfig(), optimizer(), 5).load_state_dict(constant.state_dict())
 
@@ -109,7 +110,7 @@ def test_plateau_lowers_the_rate_after_its_patience():
 
 def test_a_warmup_as_long_as_the_run_is_refused():
     with pytest.raises(ConfigError, match=r"schedule\.warmup_steps"):
-        Constant(ScheduleConfig(warmup_steps=5), optimizer(), 5)
+        Constant(FadingConfig(warmup_steps=5), optimizer(), 5)
 
 
 def test_a_negative_loss_that_stays_is_no_progress():

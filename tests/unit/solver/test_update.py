@@ -58,7 +58,7 @@ def batch_of(items: int, labelled: torch.Tensor | None = None) -> tuple[Batch, T
     generator = torch.Generator().manual_seed(1)
     stems = torch.randn(items, 2, 1, 64, generator=generator)
     weight = torch.ones(items, 2) if labelled is None else labelled
-    return Batch(stems.sum(1), stems, SPEC.sources, weight.bool()), Target(stems, weight)
+    return Batch(stems.sum(1), stems, SPEC.sources, weight), Target(stems, weight)
 
 
 def updater_of(model: Filter, speed: Speed, precision: str = "float32", **optim) -> Updater:

@@ -1,0 +1,27 @@
+"""Do pseudo-labels help, and does it matter which of them are chosen?
+
+A quarter of the composed training songs keep their stems; a teacher trained on these labels the
+others (`python -m tools.demo_trials pseudo_label` makes the data; RESULTS.md has the commands).
+Students learn from the few alone, and beside them from half of the labels of each stem: the best by
+a score without references, as many at random, and the truly best (an oracle, which nobody has).
+Only what the score gains over chance is the score's.
+"""
+
+from dora.explore import Launcher
+
+from grids._base import SeparationExplorer
+from grids._demo import SEEDS, bind_demo
+
+SCORE = "sdr"  # that tools.validate_score's regressor expects
+
+
+@SeparationExplorer
+def explorer(launcher: Launcher) -> None:
+    bind_demo(launcher, "demo_large_few")
+    for seed in SEEDS:
+        run = launcher.bind({"seed": seed})
+        run()
+        taught = run.bind({"distill": "pseudo_label", "distill.songs": "demo_large_pseudo"})
+        taught.bind_({"distill.root": "${cluster.derived}/demo_large_pseudo"})
+        for by in (SCORE, "random", "true_sdr"):
+            taught({"distill.select.by": by, "distill.select.keep": 0.5})

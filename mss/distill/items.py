@@ -1,0 +1,215 @@
+"""The training items of a run: of its labelled songs, and of those that a distillation adds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from mss.core.errors import ConfigError, DataError, nearest_name_hint
+from mss.core.rng import derive_seed
+from mss.core.targets import TargetMap
+from mss.core.types import Normalise
+from mss.data.folder import FolderDataset
+from mss.data.mixed import MixedSegments, Shares, UnlabelledSegments
+from mss.data.segments import Beginning, LoaderAugment, SegmentDataset, Segments, Trust
+from mss.data.silent import SilentSpan, SilentStemSegments
+from mss.data.tracks import MIXTURE, TrackSet
+from mss.distill.pseudo import LABELS, LabelTrust, PseudoLabelConfig, read_labels
+from mss.distill.silent_stem import SilentStemConfig
+from mss.distill.unlabelled import UnlabelledConfig
+
+SILENCE = "silence.json"
+
+
+@dataclass(frozen=True)
+class ItemPlan:
+    """What training items are like, whichever songs they are of.
+
+    Attributes:
+        segment_frames: samples, as the batch augmentations get them.
+        items: of an epoch, over all ranks.
+        seed: of the run.
+        normalise: as the model's contract says.
+        group: consecutive items among which an augmentation may exchange stems.
+        loader_augment: of the labelled and pseudo-labelled songs.
+        fixed: every epoch has the same crops.
+        trust: of the labelled songs' stems.
+        beginning: of the labelled songs.
+    """
+
+    segment_frames: int
+    items: int
+    seed: int
+    normalise: Normalise = "none"
+    group: int = 1
+    loader_augment: LoaderAugment | None = None
+    fixed: bool = False
+    trust: Trust | None = None
+    beginning: Beginning | None = None
+
+    def dataset(
+        self,
+        tracks: TrackSet,
+        items: int,
+        seed: int,
+        trust: Trust | None,
+        augment: LoaderAugment | None,
+        beginning: Beginning | None = None,
+    ) -> SegmentDataset:
+        """Return so many items of some songs."""
+        return SegmentDataset(
+            tracks,
+            self.segment_frames,
+            items,
+            seed,
+            self.normalise,
+            augment,
+            self.fixed,
+            trust,
+            beginning,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingItems:
+    """The items of a run, and what else than its data set they are of.
+
+    Attributes:
+        segments: the items.
+        added: songs beside those of the data set.
+        fingerprints: of what decides how the added songs are used.
+    """
+
+    segments: Segments
+    added: tuple[TrackSet, ...] = ()
+    fingerprints: tuple[str, ...] = ()
+
+
+def training_items(
+    tracks: TrackSet, targets: TargetMap, plan: ItemPlan, config: Any
+) -> TrainingItems:
+    """Return the items of a run.
+
+    Args:
+        tracks: the labelled songs.
+        targets: from their stems to the sources.
+        plan: what the items are like.
+        config: of the distillation; one that adds no songs (or None) leaves the labelled ones.
+
+    Raises:
+        ConfigError, DataError: of the songs to add: no folder is named, it is not there, it does
+            not fit the data set.
+    """
+    if not isinstance(config, PseudoLabelConfig | UnlabelledConfig):
+        dataset = plan.dataset(
+            tracks, plan.items, plan.seed, plan.trust, plan.loader_augment, plan.beginning
+        )
+        return TrainingItems(dataset)
+    shares = Shares(Fraction(str(config.share)), plan.group)
+    count, extra = shares.counts(plan.items)
+    if not extra or not count:
+        raise ConfigError(
+            f"distill.share: {config.share} of {plan.items} items, in groups of {plan.group}, "
+            "leaves one kind without any; raise train.items"
+        )
+    first = plan.dataset(tracks, count, plan.seed, plan.trust, plan.loader_augment, plan.beginning)
+    if isinstance(config, PseudoLabelConfig):
+        added, second, marks = _pseudo_labelled(config, tracks, plan, extra)
+    else:
+        added, second, marks = _unlabelled(config, tracks, targets, plan, extra)
+    return TrainingItems(MixedSegments(first, second, shares, plan.items), (added,), marks)
+
+
+def _pseudo_labelled(
+    config: PseudoLabelConfig, tracks: TrackSet, plan: ItemPlan, items: int
+) -> tuple[TrackSet, Segments, tuple[str, ...]]:
+    added = _songs(config, tracks, tracks.stems)
+    root = _root(config)
+    files = {track.name: _song_folder(root, track.name) / LABELS for track in added.tracks}
+    labels = {name: read_labels(path) for name, path in files.items()}
+    trust = LabelTrust(labels, config.select)
+    marks = tuple(hashlib.sha256(files[name].read_bytes()).hexdigest() for name in sorted(files))
+    seed = derive_seed(plan.seed, "pseudo_label")
+    return added, plan.dataset(added, items, seed, trust, plan.loader_augment), marks
+
+
+def _unlabelled(
+    config: UnlabelledConfig, tracks: TrackSet, targets: TargetMap, plan: ItemPlan, items: int
+) -> tuple[TrackSet, Segments, tuple[str, ...]]:
+    added = _songs(config, tracks, (MIXTURE,))
+    seed = derive_seed(plan.seed, "unlabelled")
+    if not isinstance(config, SilentStemConfig):
+        recordings = plan.dataset(added, items, seed, None, None)
+        return added, UnlabelledSegments(recordings, tracks.stems), ()
+    path = _root(config) / SILENCE
+    spans = read_silence(path)
+    alone = {stems[0] for stems in targets.stems if len(stems) == 1}
+    spans = [span for span in spans if span.stem in alone]
+    known = {track.name for track in added.tracks}
+    for span in spans:
+        if span.song not in known:
+            hint = nearest_name_hint(span.song, known)
+            raise DataError(f"{path}: there is no recording {span.song!r} beside it.{hint}")
+    labelled = plan.dataset(tracks, plan.items, seed, plan.trust, plan.loader_augment)
+    segments = SilentStemSegments(added, spans, labelled, items, seed)
+    return added, segments, (hashlib.sha256(path.read_bytes()).hexdigest(),)
+
+
+def read_silence(path: Path) -> list[SilentSpan]:
+    """Return where which stem is silent, as `python -m tools.presence` wrote it.
+
+    Raises:
+        DataError: the file is not there or can't be read.
+    """
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            SilentSpan(str(row["song"]), str(row["stem"]), int(row["start"]), int(row["frames"]))
+            for row in content["silent"]
+        ]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: not there; python -m tools.presence finds where stems are silent"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: can't be read ({type(error).__name__}: {error})") from error
+
+
+def _songs(
+    config: PseudoLabelConfig | UnlabelledConfig, tracks: TrackSet, stems: Sequence[str]
+) -> TrackSet:
+    """Return the songs to add, in the audio format of the labelled ones."""
+    dataset = FolderDataset(
+        FolderDataset.Config(
+            root=str(_root(config)),
+            stems=tuple(stems),
+            # of recordings without stems the mixture is what is read
+            mixture="" if tuple(stems) == (MIXTURE,) else MIXTURE,
+            samplerate=tracks.samplerate,
+            channels=tracks.channels,
+            cache=config.cache,
+        ),
+        name=str(config.songs),
+    )
+    return dataset.every_song()
+
+
+def _root(config: PseudoLabelConfig | UnlabelledConfig) -> Path:
+    if not config.songs:
+        raise ConfigError(
+            "distill.songs: not set; it names the added songs in the run's signature, as dset.name "
+            "does the data set: distill.songs=NAME"
+        )
+    if not config.root:
+        raise ConfigError("distill.root: not set; say where the songs lie: distill.root=PATH")
+    return Path(config.root).expanduser()
+
+
+def _song_folder(root: Path, name: str) -> Path:
+    split = root / "train" / name
+    return split if split.is_dir() else root / name

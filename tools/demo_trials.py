@@ -1,0 +1,118 @@
+"""Make the data of the grids that need some: ``python -m tools.demo_trials GRID``.
+
+label_noise: a copy of the composed songs with stems exchanged in some training songs.
+pseudo_label: a quarter of them with their stems, and the mixtures of the rest.
+
+Everything goes into `cluster.derived` (outputs/derived) and is found there by conf/dset. What is
+there already stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mss.core.errors import DataError, StemgridError
+
+FEW = 4
+"""Every so many-th training song keeps its stems."""
+SWAPS = 0.5
+"""Share of the training songs in which two stems are exchanged."""
+SEED = 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Make the data of one grid; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo_trials",
+        description="Make the data of a grid of dset=demo_large.",
+    )
+    parser.add_argument("grid", choices=sorted(MAKERS))
+    args = parser.parse_args(argv)
+    try:
+        for folder in MAKERS[args.grid](_songs(), _derived()):
+            print(folder)
+    except (StemgridError, OSError) as error:
+        print(f"demo_trials: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def label_noise(songs: Path, derived: Path) -> list[Path]:
+    """Make the noisy copy; its truth lies in it."""
+    from mss.data.planting import Planting, plant_noise
+
+    out = derived / "demo_large_noisy"
+    if not out.exists():
+        plant_noise(songs, out, Planting(swaps=SWAPS, seed=SEED))
+    return [out]
+
+
+def pseudo_label(songs: Path, derived: Path) -> list[Path]:
+    """Make the labelled quarter, and the recordings of the rest."""
+    few, rest = derived / "demo_large_few", derived / "demo_large_unlabelled"
+    train = sorted(path for path in (songs / "train").iterdir() if path.is_dir())
+    labelled, others = train[::FEW], [song for i, song in enumerate(train) if i % FEW]
+
+    def make_few(folder: Path) -> None:
+        for split in ("valid", "test"):
+            (folder / split).symlink_to(songs / split)
+        (folder / "train").mkdir()
+        for song in labelled:
+            (folder / "train" / song.name).symlink_to(song)
+
+    def make_rest(folder: Path) -> None:
+        for song in others:
+            (folder / song.name).mkdir()
+            (folder / song.name / "mixture.wav").symlink_to(song / "mixture.wav")
+
+    for folder, make in ((few, make_few), (rest, make_rest)):
+        _whole(folder, make)
+    return [few, rest]
+
+
+MAKERS: dict[str, Callable[[Path, Path], list[Path]]] = {
+    "label_noise": label_noise,
+    "pseudo_label": pseudo_label,
+}
+
+
+def _whole(folder: Path, make: Callable[[Path], None]) -> None:
+    """Make a folder that is there whole or not at all."""
+    if folder.exists():
+        return
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+    partial.mkdir(parents=True)
+    try:
+        make(partial)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+
+
+def _songs() -> Path:
+    """Return the folder of the composed songs, which are made on first use."""
+    from mss.data.synth.demo import ensure_demo_dataset
+
+    return ensure_demo_dataset(None, "demo_large", 0).absolute()
+
+
+def _derived() -> Path:
+    from mss.compose import compose_config
+
+    derived = compose_config().cluster.get("derived")
+    if derived is None:
+        raise DataError(
+            "cluster.derived: not set; say in conf/cluster/NAME.yaml where the lab's tools may "
+            "keep the data sets that they make"
+        )
+    return Path(str(derived)).absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

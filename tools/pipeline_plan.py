@@ -1,0 +1,398 @@
+"""What a pipeline comes to: every signature, folder and command, before anything runs."""
+
+from __future__ import annotations
+
+import glob
+import importlib
+import importlib.util
+import os
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from dora.conf import SlurmConfig
+from dora.hydra import HydraMain
+from dora.xp import XP
+
+import tools.pipelines
+from grids._base import preset
+from grids._history import is_finished
+from mss.compose import check_overrides
+from mss.core.errors import ConfigError, nearest_name_hint
+from mss.release.repo import LOCAL_REPO, REPO_VARIABLE
+from mss.solver.checkpoint import checkpoint_path
+from tools.grid_runs import compose_xp
+from tools.pipeline_content import content_signature, signature
+from tools.pipeline_folder import StepFolder, Task
+from tools.pipeline_steps import (
+    Data,
+    Export,
+    Location,
+    Output,
+    Pipeline,
+    Signature,
+    Step,
+    Tool,
+    Train,
+)
+
+FOLDER, STEPS = "pipelines", "steps"
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step with its signature and whatever follows from it.
+
+    Attributes:
+        step: as the pipeline's file says it.
+        id: its kind and signature, which is the name of its folder.
+        value: what `signature` of the step stands for.
+        path: what `path` of the step stands for.
+        folder: of the step.
+        task: what is to be done; None for given data.
+        xp: Dora's run, where it is one.
+        slurm: what its job asks for.
+    """
+
+    step: Step
+    id: str
+    value: str
+    path: Path
+    folder: StepFolder
+    task: Task | None = None
+    xp: XP | None = None
+    slurm: SlurmConfig | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the steps, and of the given data, that it is made from."""
+        return tuple(step.name for step in self.step.inputs())
+
+    def is_done(self) -> bool:
+        """Whether there is nothing left to do. A run may have been trained by a grid."""
+        if self.task is None or self.folder.is_done():
+            return True
+        return self.xp is not None and is_finished(self.xp.folder, self.xp.cfg.train.epochs)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pipeline with all of its signatures.
+
+    Attributes:
+        name: of the pipeline.
+        root: folder of all pipelines' steps.
+        steps: by name, each behind those that it needs.
+    """
+
+    name: str
+    root: Path
+    steps: Mapping[str, PlannedStep]
+
+    def needed(self, until: str | None = None) -> dict[str, PlannedStep]:
+        """Return what is to be done for `until`, or for all of the pipeline, in order.
+
+        A step that is not done is not needed where everything that is made from it is there.
+        """
+        wanted = {until} if until is not None else set(self.steps)
+        if until is None:
+            wanted -= {name for planned in self.steps.values() for name in planned.needs}
+        todo: set[str] = set()
+        for name in reversed(list(self.steps)):
+            planned = self.steps[name]
+            if name in wanted and not planned.is_done():
+                todo.add(name)
+                wanted |= set(planned.needs)
+        return {name: planned for name, planned in self.steps.items() if name in todo}
+
+    def behind(self, name: str) -> list[str]:
+        """Return a step and all that is made from it, in order."""
+        found = {name}
+        for other, planned in self.steps.items():
+            if found & set(planned.needs):
+                found.add(other)
+        return [other for other in self.steps if other in found]
+
+    def sorter(self, names: Iterable[str]) -> TopologicalSorter[str]:
+        """Return the graph of some of the steps."""
+        chosen = list(names)
+        return TopologicalSorter(
+            {name: [need for need in self.steps[name].needs if need in chosen] for name in chosen}
+        )
+
+    def require(self, name: str, option: str) -> None:
+        """Make sure that there is such a step.
+
+        Raises:
+            ConfigError: there is none, or it is given data.
+        """
+        known = [other for other, planned in self.steps.items() if planned.task is not None]
+        if name not in known:
+            raise ConfigError(
+                f"{option} {name}: {self.name} has no such step.{nearest_name_hint(name, known)}"
+            )
+
+
+def pipeline_names() -> list[str]:
+    """Return the pipelines there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(tools.pipelines.__path__))
+
+
+def load_pipeline(name: str) -> Pipeline:
+    """Return a pipeline's steps.
+
+    Raises:
+        ConfigError: there is no such pipeline, or its file does not define one.
+    """
+    known = pipeline_names()
+    if name not in known:
+        raise ConfigError(f"{name}: there is no such pipeline.{nearest_name_hint(name, known)}")
+    declare = getattr(importlib.import_module(f"tools.pipelines.{name}"), "pipeline", None)
+    if not callable(declare):
+        raise ConfigError(
+            f"tools/pipelines/{name}.py: holds no function `pipeline(p: Pipeline)`; add one"
+        )
+    made = Pipeline()
+    declare(made)
+    if not any(not isinstance(step, Data) for step in made.steps.values()):
+        raise ConfigError(f"tools/pipelines/{name}.py: this pipeline has no steps; add one")
+    return made
+
+
+def make_plan(
+    main: HydraMain,
+    name: str,
+    pipeline: Pipeline,
+    data: Mapping[str, Path] | None = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """Return what a pipeline comes to; starts and writes nothing.
+
+    Args:
+        main: of the lab.
+        name: of the pipeline.
+        pipeline: its steps.
+        data: where the data lies that it is given.
+        overrides: for every run, of keys outside the signature.
+
+    Raises:
+        ConfigError: an override, a setting of a job or a name is wrong; a run's signature would not
+            tell what it is made from; data is not named.
+        DataError: given data can't be read.
+    """
+    _check_outside(main, overrides)
+    planner = _Planner(main, pipeline, dict(data or {}), overrides)
+    return Plan(name, planner.root, planner.plan())
+
+
+def _check_outside(main: HydraMain, overrides: Sequence[str]) -> None:
+    """Make sure that overrides leave the signatures as the pipeline's file makes them."""
+    check_overrides(overrides)
+    for override in overrides:
+        if not main.dora.is_excluded(override.split("=", 1)[0].lstrip("+")):
+            raise ConfigError(
+                f"{override}: would make other runs than the pipeline's; only keys outside the "
+                "signature can be given here, such as misc.workers"
+            )
+
+
+class _Planner:
+    """Goes from step to step with what those before it came to."""
+
+    def __init__(
+        self,
+        main: HydraMain,
+        pipeline: Pipeline,
+        data: Mapping[str, Path],
+        overrides: Sequence[str],
+    ) -> None:
+        self.main = main
+        self.pipeline = pipeline
+        self.data = data
+        self.overrides = list(overrides)
+        self.root = from_here(Path(main.dora.dir) / FOLDER)
+        self.repo = Path(os.environ.get(REPO_VARIABLE, "").strip() or LOCAL_REPO).expanduser()
+        self.planned: dict[str, PlannedStep] = {}
+
+    def plan(self) -> dict[str, PlannedStep]:
+        known = [step.name for step in self.pipeline.steps.values() if isinstance(step, Data)]
+        for name in self.data:
+            if name not in known:
+                hint = nearest_name_hint(name, known)
+                raise ConfigError(f"--data {name}: the pipeline takes no such data.{hint}")
+        for name, step in self.pipeline.steps.items():  # each behind those that it refers to
+            if isinstance(step, Data):
+                self.planned[name] = self._given(step)
+            elif isinstance(step, Train):
+                self.planned[name] = self._run(step)
+            elif isinstance(step, Export):
+                self.planned[name] = self._export(step)
+            else:
+                assert isinstance(step, Tool)
+                self.planned[name] = self._tool(step)
+        return self.planned
+
+    # -- the kinds of steps --------------------------------------------------------------------
+
+    def _given(self, step: Data) -> PlannedStep:
+        path = self.data.get(step.name)
+        if path is None:
+            raise ConfigError(
+                f"{step.name}: the pipeline is made from {step.about}; say where that lies by "
+                f"--data {step.name}=PATH"
+            )
+        id = f"{step.name}-{content_signature(path)}"
+        return PlannedStep(step, id, id, from_here(path), self._folder(id))
+
+    def _run(self, step: Train) -> PlannedStep:
+        check_edges(self.main, step)
+        values = {key: self._plain(value) for key, value in step.overrides.items()}
+        xp = compose_xp(self.main, [*self.main.value_to_argv(values), *self.overrides])
+        id = f"train-{xp.sig}"
+        run = from_here(Path(xp.folder))
+        task = Task(
+            step=step.name,
+            id=id,
+            module="dora",
+            arguments=("-P", "mss", "run", *xp.argv),
+            distributed=("-d", "--ddp_workers={ranks}"),
+            leading=3,
+            inputs=self._inputs(step),
+            expected=(glob.escape(str(checkpoint_path(run))),),
+            resumes=True,
+            environment=self._environment(),
+        )
+        return PlannedStep(
+            step, id, str(xp.sig), run, self._folder(id), task, xp, self._job(step.slurm)
+        )
+
+    def _export(self, step: Export) -> PlannedStep:
+        run = self.planned[step.of.name]
+        assert run.xp is not None
+        id = f"export-{signature(['export', run.value, step.licence])}"
+        released = f"{run.xp.cfg.model.name}-{run.value}-{'?' * 8}.safetensors"
+        task = Task(
+            step=step.name,
+            id=id,
+            module="tools.export",
+            arguments=(run.value, "-o", str(self.repo), "--licence", step.licence),
+            inputs=self._inputs(step),
+            expected=(f"{glob.escape(str(self.repo))}/{released}",),
+            environment=self._environment(),
+        )
+        small = preset("cpu", time=60)
+        return PlannedStep(
+            step, id, run.value, self.repo, self._folder(id), task, None, self._job(small)
+        )
+
+    def _tool(self, step: Tool) -> PlannedStep:
+        if not _is_module(step.module):
+            raise ConfigError(f"{step.name}: {step.module}: there is no such module to run")
+        key = [self._key(argument) for argument in step.arguments]
+        name = step.module.rpartition(".")[2]
+        id = f"{name}-{signature(['tool', step.module, step.version, key])}"
+        folder = self._folder(id)
+        written = [argument for argument in step.arguments if isinstance(argument, Output)]
+        task = Task(
+            step=step.name,
+            id=id,
+            module=step.module,
+            arguments=tuple(str(self._plain(a, folder)) for a in step.arguments),
+            inputs=self._inputs(step),
+            expected=tuple(
+                f"{glob.escape(str(folder.out))}/{glob.escape(output.below) or '*'}"
+                for output in written
+            ),
+            resumes=step.resumes,
+            environment=self._environment(),
+        )
+        slurm = self._job(step.slurm, most_gpus=1)  # one process
+        return PlannedStep(step, id, id, folder.out, folder, task, None, slurm)
+
+    # -- what they share -----------------------------------------------------------------------
+
+    def _folder(self, id: str) -> StepFolder:
+        return StepFolder(self.root / STEPS / id)
+
+    def _inputs(self, step: Step) -> dict[str, str]:
+        return {needed.name: self.planned[needed.name].id for needed in step.inputs()}
+
+    def _environment(self) -> dict[str, str]:
+        # a run finds its teacher where the exports go
+        return {REPO_VARIABLE: str(self.repo)}
+
+    def _plain(self, value: Any, folder: StepFolder | None = None) -> Any:
+        """Return what a value stands for."""
+        if isinstance(value, Signature):
+            return self.planned[value.step.name].value
+        if isinstance(value, Location):
+            return str(self.planned[value.step.name].path / value.below)
+        if isinstance(value, Output):
+            assert folder is not None
+            return str(folder.out / value.below)
+        return value
+
+    def _key(self, argument: Any) -> Any:
+        """Return what an argument adds to the tool's signature: no path of this machine."""
+        if isinstance(argument, (Signature, Location)):
+            below = argument.below if isinstance(argument, Location) else None
+            return [type(argument).__name__, self.planned[argument.step.name].id, below]
+        if isinstance(argument, Output):
+            return ["Output", argument.below]
+        return str(argument)
+
+    def _job(self, own: Mapping[str, Any], most_gpus: int | None = None) -> SlurmConfig:
+        slurm: SlurmConfig = self.main.get_slurm_config()
+        known = list(vars(slurm))
+        for key, value in {**self.pipeline.slurm, **own}.items():
+            if key not in known:
+                raise ConfigError(
+                    f"slurm: {key} is no setting of a job.{nearest_name_hint(key, known)}"
+                )
+            setattr(slurm, key, value)
+        if most_gpus is not None and slurm.gpus > most_gpus:
+            slurm.gpus = most_gpus
+        return slurm
+
+
+def check_edges(main: HydraMain, step: Train) -> None:
+    """Make sure that a run's signature tells what it is made from, and nothing of this machine.
+
+    Raises:
+        ConfigError: a path would enter the signature, or what the run depends on would not.
+    """
+    told: list[Step] = []
+    for key, value in step.overrides.items():
+        outside = main.dora.is_excluded(key)
+        if isinstance(value, Location) and not outside:
+            raise ConfigError(
+                f"{step.name}: {key}: a path would enter the run's signature, so the same run "
+                "would be another one elsewhere; give it by a key that dora.exclude in "
+                "conf/config.yaml names"
+            )
+        if isinstance(value, Signature) and not outside:
+            told.append(value.step)
+    for known in told:  # grows: a signature tells of all that went into it
+        told += [before for before in known.inputs() if before not in told]
+    for needed in step.inputs():
+        if needed not in told:
+            raise ConfigError(
+                f"{step.name}: depends on {needed.name}, of which its signature tells nothing; "
+                f"give {needed.name}.signature to a key that names it, such as dset.name"
+            )
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of its package
+        return False
+
+
+def from_here(path: Path) -> Path:
+    """Return a path as the current folder sees it, where it lies below that."""
+    path = Path(os.path.abspath(path))
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
