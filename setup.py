@@ -38,6 +38,7 @@ TRAIN = [
     "mido>=1.3",
     "rich>=13",
     "scipy>=1.11",
+    "scikit-learn>=1.3",
     "auraloss>=0.4",
     "matplotlib>=3.8",
 ]
@@ -56,6 +57,7 @@ DEV = [
     "types-tqdm",
     "build",
     "wheel",
+    "python-stretch>=0.3.1",
     "openvino>=2025.0",
     "onnx>=1.17",
     "onnxscript>=0.3",
@@ -83,6 +85,7 @@ setup(
         "onnx": ["onnx>=1.17", "onnxscript>=0.3", "onnxruntime>=1.20"],
         "openvino": ["openvino>=2025.0"],
         "tensorboard": ["tensorboard>=2.15"],
+        "stretch": ["python-stretch>=0.3.1"],  # where soundstretch is not installed
         "log-wmse": ["torch-log-wmse>=1.1", "torchaudio"],  # loss=log_wmse; it imports torchaudio
         "web": ["starlette>=0.40", "uvicorn>=0.30", "python-multipart>=0.0.18"],
         # must be of the same version as torch: see environment-cuda.yml

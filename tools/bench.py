@@ -21,6 +21,7 @@ from typing import Any
 from mss.core.errors import ConfigError, StemgridError
 from mss.core.files import write_json_atomic
 from tools import bench_models
+from tools.bench_augment import AUGMENT_PAIRS
 from tools.bench_distill import DISTILL_PAIRS
 from tools.bench_evaluation import EVALUATION_PAIRS
 from tools.bench_loader import LOADER_PAIRS
@@ -54,6 +55,7 @@ PAIRS = {
     for pair in (
         *STEP_PAIRS,
         *LOADER_PAIRS,
+        *AUGMENT_PAIRS,
         *EVALUATION_PAIRS,
         *SEPARATION_PAIRS,
         *DISTILL_PAIRS,

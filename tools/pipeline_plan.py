@@ -233,7 +233,18 @@ class _Planner:
             else:
                 assert isinstance(step, Tool)
                 self.planned[name] = self._tool(step)
+        self._check_each_is_another()
         return self.planned
+
+    def _check_each_is_another(self) -> None:
+        names: dict[str, str] = {}
+        for name, planned in self.planned.items():
+            first = names.setdefault(planned.id, name)
+            if first != name:
+                raise ConfigError(
+                    f"{name}: is the same as {first} ({planned.id}); leave it out and refer to "
+                    f"{first}"
+                )
 
     # -- the kinds of steps --------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mss.core.errors import StemgridError
+from mss.core.errors import ConfigError, StemgridError
 
 if TYPE_CHECKING:
     from mss.data.tracks import TrackSet
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace) -> str:
     from mss.distill.presence_training import PresenceTraining, new_net, train_presence
 
     if args.out.suffix != ".safetensors":
-        raise _wrong_ending(args.out)
+        raise ConfigError(f"-o: {args.out} is no name of a net; give one that ends in .safetensors")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cfg = build.compose_config(args.overrides)
     build.prepare_process(cfg)
@@ -187,7 +187,8 @@ def _thresholds(detector: PresenceDetector, held_out: TrackSet) -> str:
         ),
         title=(
             f"Silence below {criterion.silence_db:g} dB in"
-            f" {_excerpts(detector.thresholds[0].score)} of {plural(len(held_out), 'song')} of {held_out.name} ({held_out.split})"
+            f" {_excerpts(detector.thresholds[0].score)} of {plural(len(held_out), 'song')} of"
+            f" {held_out.name} ({held_out.split})"
         ),
         notes=tuple(notes),
     )
@@ -267,12 +268,6 @@ def _typed(config_class: type, **values: Any) -> Any:
     return make_config(config_class, values, "presence")
 
 
-def _wrong_ending(path: Path) -> StemgridError:
-    from mss.core.errors import ConfigError
-
-    return ConfigError(f"-o: {path} is no name of a net; give one that ends in .safetensors")
-
-
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a command and its arguments, which may stand in any order."""
     first = argparse.ArgumentParser(
@@ -306,8 +301,8 @@ def _train_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--out", type=Path, required=True, metavar="FILE.safetensors", help="the net")
     add("--segment", type=float, default=5.0, metavar="S", help="seconds it hears (%(default)g)")
-    add("--steps", type=int, default=2000, metavar="N", help="updates at most (%(default)s)")
-    add("--batch-size", type=int, default=16, metavar="N", help="excerpts an update (%(default)s)")
+    add("--steps", type=int, default=1000, metavar="N", help="updates at most (%(default)s)")
+    add("--batch-size", type=int, default=8, metavar="N", help="excerpts an update (%(default)s)")
     add(
         "--silence",
         type=float,

@@ -24,21 +24,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mss.core.errors import ConfigError, DataError, StemgridError
-from tools.quality import (
-    add_score_options,
-    given_stems,
-    open_song,
-    quality_config,
-    scored_row,
-    segment_scorer,
-)
+from tools.quality import add_score_options, quality_config
+from tools.quality_song import given_stems, open_song, scored_row, segment_scorer
 
 if TYPE_CHECKING:
-    from torch import device as Device
+    from contextlib import AbstractContextManager
 
     from mss.distill.pseudo import Label
+    from mss.distill.quality.config import QualityConfig
+    from mss.distill.quality.recording import Recording
     from mss.distill.quality.regressor import RidgeRegressor
-    from mss.distill.quality.scorer import QualityConfig
     from mss.infer.engine import Engine
     from mss.release.repo import Release
 
@@ -89,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         songs = named_songs(args.mixtures)
         options = Options(quality_config(args), args.out, regressor, args.references, args.format)
-        failed = label_songs(songs, release, device, options)
+        failed = label_songs(songs, release, options)
     except (StemgridError, OSError) as error:
         print(f"pseudo_label: {error}", file=sys.stderr)
         return 1
@@ -126,9 +121,7 @@ def named_songs(folder: Path) -> dict[str, Path]:
     return dict(songs)
 
 
-def label_songs(
-    songs: Mapping[str, Path], release: Release, device: Device, options: Options
-) -> dict[str, str]:
+def label_songs(songs: Mapping[str, Path], release: Release, options: Options) -> dict[str, str]:
     """Label songs, those that are done left out.
 
     Returns:
@@ -151,7 +144,7 @@ def label_songs(
         labels = options.out / TRAIN / name / LABELS
         try:
             if not labels.exists():
-                text = label_song(path, name, engine, release, device, options)
+                text = label_song(path, name, engine, release, options)
                 write_text_atomic(labels, text)  # last: with it the song is done
             done[name] = read_labels(labels)
             _check_teacher(labels, release.name)
@@ -161,9 +154,7 @@ def label_songs(
     return failed
 
 
-def label_song(
-    path: Path, name: str, engine: Engine, release: Release, device: Device, options: Options
-) -> str:
+def label_song(path: Path, name: str, engine: Engine, release: Release, options: Options) -> str:
     """Separate a song into its folder; return the text of its labels.
 
     Raises:
@@ -182,7 +173,7 @@ def label_song(
             name,
             ", ".join(f"{stem}: {count}" for stem, count in clipped.items()),
         )
-    labels = list(_labels(path, folder, release, device, options, name))
+    labels = list(_labels(path, folder, release, options, name))
     return write_labels(
         labels,
         {
@@ -195,7 +186,7 @@ def label_song(
 
 
 def _labels(
-    path: Path, folder: Path, release: Release, device: Device, options: Options, name: str
+    path: Path, folder: Path, release: Release, options: Options, name: str
 ) -> Iterator[Label]:
     """Yield a label for each stem of each segment."""
     from mss.distill.pseudo import Label
@@ -203,9 +194,8 @@ def _labels(
 
     sources = release.spec.sources
     with open_song(path) as song, given_stems(folder, sources, song, "the stems") as stems:
-        assert stems is not None
-        scorer = segment_scorer(song, release, None, options.config, device)
-        reference = nullcontext(None)
+        scorer = segment_scorer(song, release, None, options.config)
+        reference: AbstractContextManager[Recording | None] = nullcontext()
         if options.references is not None:
             reference = given_stems(options.references / name, sources, song, "--references")
         with reference as truth:

@@ -9,31 +9,32 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mss.core.errors import DataError, StemgridError
+from mss.core.errors import StemgridError
 from tools.quality import (
     add_model_options,
     add_score_options,
     quality_config,
     same_architecture_note,
-    window_separator,
+)
+from tools.quality_song import (
+    OpenedSong,
+    ScoredRow,
+    given_stems,
+    open_song,
+    scored_row,
+    segment_scorer,
 )
 
 if TYPE_CHECKING:
-    from mss.core.audio_io import AudioReader
-    from mss.core.normalise import MonoStatistics, Normalisation
-    from mss.core.types import Normalise
     from mss.distill.quality.config import QualityConfig
     from mss.distill.quality.recording import Recording
-    from mss.distill.quality.regressor import RidgeRegressor
-    from mss.distill.quality.scorer import SegmentScorer
     from mss.distill.quality.scores import Evidence
-    from mss.release.repo import Release
     from mss.report.tables import Table
 
 SCHEMA = 1
@@ -41,9 +42,6 @@ NOTE = (
     "Higher is better but for leakage and envelopes; a dash: not defined. None of these is proof:\n"
     "python -m tools.validate_score tells what they are worth, for a model and a kind of music."
 )
-_BLOCK = 1 << 16  # samples
-_SLACK = 0.1
-"""Seconds by which a stem may be longer or shorter than its song: lossy formats pad."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,11 +119,11 @@ def score_file(song: Path, options: Options) -> str:
     second = None
     if options.second is not None:
         second = repo.load(options.second, device, options.plugins)
-    with _open(song) as opened:
-        scorer = _scorer(opened, release, second, options)
+    with open_song(song) as opened:
+        scorer = segment_scorer(opened, release, second, options.config, options.partial)
         rows: list[ScoredRow] = []
         evidence: list[Evidence] = []
-        with _stems(options.estimates, scorer.sources, opened) as given:
+        with _estimates(options.estimates, scorer.sources, opened) as given:
             for segment in score_segments(scorer, opened.recording(), given):
                 evidence.append(segment.evidence)
                 place = segment.start / opened.samplerate, segment.frames / opened.samplerate
@@ -155,48 +153,11 @@ def score_file(song: Path, options: Options) -> str:
     return "\n\n".join([*tables, *notes, NOTE, f"Scores: {options.out}"])
 
 
-@dataclass(frozen=True)
-class ScoredRow:
-    """The scores of one segment, or of the whole recording.
-
-    Attributes:
-        start: seconds.
-        seconds: duration.
-        scores: {score: {source: value}}; NaN where it is not defined.
-        sdr: {source: dB} that a regressor expects; None without one.
-        weight: {source: weight of a pseudo-label} of that.
-    """
-
-    start: float
-    seconds: float
-    scores: dict[str, dict[str, float]]
-    sdr: dict[str, float] | None = None
-    weight: dict[str, float] | None = None
-
-
-def scored_row(
-    start: float,
-    seconds: float,
-    scores: dict[str, dict[str, float]],
-    regressor: RidgeRegressor | None,
-) -> ScoredRow:
-    """Return a row, with the SDR that the regressor expects where there is one."""
-    if regressor is None:
-        return ScoredRow(start, seconds, scores)
-    import numpy as np
-
-    from mss.distill.quality.weight import weight
-
-    sources = list(next(iter(scores.values())))
-    columns = {name: np.array([of[source] for source in sources]) for name, of in scores.items()}
-    sdr = regressor.predict(sources, columns)
-    return ScoredRow(
-        start,
-        seconds,
-        scores,
-        dict(zip(sources, sdr.tolist(), strict=True)),
-        dict(zip(sources, weight(sdr).tolist(), strict=True)),
-    )
+def _estimates(
+    folder: Path | None, sources: Sequence[str], song: OpenedSong
+) -> AbstractContextManager[Recording | None]:
+    """Give the stems to be judged, if a folder names some."""
+    return nullcontext() if folder is None else given_stems(folder, sources, song, "--estimates")
 
 
 def score_table(rows: Sequence[ScoredRow], title: str) -> Table:
@@ -219,112 +180,6 @@ def score_table(rows: Sequence[ScoredRow], title: str) -> Table:
             shown = (None if math.isnan(value) else value for value in values)
             lines.append((row.start, source, *shown))
     return Table(tuple(columns), tuple(lines), title)
-
-
-@dataclass(frozen=True)
-class _Song:
-    """An audio file that was read once, for its length and its level."""
-
-    reader: AudioReader
-    samplerate: int
-    channels: int
-    length: int
-    statistics: MonoStatistics
-
-    def recording(self) -> Recording:
-        """Return the file, to be read forwards once more."""
-        from mss.distill.quality.recording import ForwardReader, Recording
-
-        return Recording(ForwardReader(self.reader.blocks(_BLOCK)), self.length)
-
-    def normalisation(self, kind: Normalise) -> Normalisation:
-        return self.statistics.normalisation(kind)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[_Song]:
-    """Open a file and listen to all of it."""
-    from mss.core.audio_io import open_reader
-    from mss.core.normalise import MonoStatistics
-
-    with open_reader(path, check_finite=True) as reader:
-        statistics = MonoStatistics()
-        for block in reader.blocks(_BLOCK):
-            statistics.update(block)
-        if not statistics.count:
-            raise DataError(f"{path}: holds no samples; there is nothing to separate")
-        info = reader.info
-        yield _Song(reader, info.samplerate, info.channels, statistics.count, statistics)
-
-
-def _scorer(
-    song: _Song, release: Release, second: Release | None, options: Options
-) -> SegmentScorer:
-    from mss.distill.quality.scorer import OtherModel, SegmentScorer
-
-    device = next((p.device for model in release.members for p in model.parameters()), None)
-    other = None
-    if second is not None:
-        other = OtherModel(
-            window_separator(second, song.samplerate, song.normalisation, device=device),
-            second.spec.sources,
-        )
-    return SegmentScorer(
-        window_separator(release, song.samplerate, song.normalisation, device=device),
-        release.spec.sources,
-        song.samplerate,
-        options.config,
-        other=other,
-        adds_up=not options.partial,
-    )
-
-
-@contextmanager
-def _stems(folder: Path | None, sources: Sequence[str], song: _Song) -> Iterator[Recording | None]:
-    """Give the separated stems of a folder as one recording [S, C, T], if there is a folder."""
-    if folder is None:
-        yield None
-        return
-    import torch
-
-    from mss.core.audio import convert_channels
-    from mss.core.audio_io import open_reader
-    from mss.distill.quality.recording import ForwardReader, Recording
-
-    with ExitStack() as stack:
-        recordings = []
-        for source in sources:
-            path = _stem_path(folder, source)
-            reader = stack.enter_context(open_reader(path, check_finite=True))
-            length = reader.info.frames
-            if reader.info.samplerate != song.samplerate or length is None:
-                raise DataError(
-                    f"{path}: has {reader.info.samplerate} Hz, the song {song.samplerate} Hz;"
-                    " convert it"
-                )
-            if abs(length - song.length) > _SLACK * song.samplerate:
-                raise DataError(
-                    f"{path}: has {length} samples, the song {song.length}: is it a stem of"
-                    " another song?"
-                )
-            recordings.append(Recording(ForwardReader(reader.blocks(_BLOCK)), length))
-
-        def read(start: int, frames: int) -> torch.Tensor:
-            stems = [recording.window(start, frames) for recording in recordings]
-            return torch.stack([convert_channels(stem, song.channels) for stem in stems])
-
-        yield Recording(read, song.length)
-
-
-def _stem_path(folder: Path, source: str) -> Path:
-    for suffix in (".wav", ".flac"):
-        if (path := folder / f"{source}{suffix}").is_file():
-            return path
-    there = sorted(path.name for path in folder.glob("*")) if folder.is_dir() else []
-    raise DataError(
-        f"--estimates: {folder} holds no {source}.wav (or .flac), which the model separates; there"
-        f" {'are' if there else 'is'} {', '.join(there) or 'nothing'}"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,9 +17,9 @@ from mss.core.errors import DataError
 Samples = npt.NDArray[np.float32]
 
 _PEAK = 0.25
-"""Of full scale: what backends hear, whatever the level of a recording. A new peak may be higher than
-the ones before (in noise of two levels by a factor of 2), which soundstretch would cut off at full
-scale; and python-stretch decides by absolute levels what is noise."""
+"""Of full scale: what backends hear, whatever the level of a recording. New peaks may be higher
+than those before (in noise of two levels by a factor of 2), which soundstretch would cut off at
+full scale; and python-stretch decides by absolute levels what is noise."""
 
 _LENGTH_TOLERANCE = 64
 """Samples by which a backend's own rounding may miss a length; it is then cut or padded."""

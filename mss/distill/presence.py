@@ -118,6 +118,8 @@ def calibrate(
 ) -> PresenceDetector:
     """Return a net (in eval mode) with the thresholds that held-out excerpts give it.
 
+    Those that chose its weights, too, flatter it a little: `scores` on other songs tell.
+
     Raises:
         ConfigError: the net does not tell levels as low as what counts as silent.
     """
@@ -185,6 +187,8 @@ def load_detector(
         thresholds = tuple(
             make_config(Threshold, values, "thresholds") for values in header["thresholds"]
         )
+        if len(thresholds) != len(net.config.stems):
+            raise ConfigError(f"{len(thresholds)} thresholds for {len(net.config.stems)} stems")
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"{file}: makes no presence net ({error}); {_AGAIN}") from error
     return PresenceDetector(net.to(device).eval(), thresholds, calibration, header["facts"])

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from einops import rearrange
 from pydantic import Field
 from torch import Tensor
 
+from mss.core.errors import DataError
 from mss.core.rng import derive_seed, torch_generator
 from mss.data.segments import SegmentDataset, collate
 from mss.data.tracks import TrackSet
-from mss.distill.presence_net import PresenceNet, is_sounding, relative_levels
+from mss.distill.presence_net import PresenceNet, is_sounding, levels_db
+from mss.metrics.energy import energy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _AT_A_TIME = 16
 """Excerpts in memory at once."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How a batch of mixtures is made of a batch of excerpts.
+
+    Attributes:
+        items: [B, K], the excerpt that each stem is taken from.
+        gains: [B, K], by which it is multiplied.
+    """
+
+    items: Tensor
+    gains: Tensor
 
 
 @dataclass(frozen=True)
@@ -39,38 +53,40 @@ class StemMixing:
     gain_db: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     remix: Share = 0.5
 
-    def __call__(self, stems: Tensor, generator: torch.Generator) -> Tensor:
-        """Return other stems [B, K, C, T] for those given."""
-        batch, count = stems.shape[:2]
-        exchange, kinds, places = (
-            torch.rand(shape, generator=generator)
-            for shape in ((1,), (batch, count), (batch, count))
-        )
-        orders = torch.stack([torch.randperm(batch, generator=generator) for _ in range(count)])
+    def draw(self, batch: int, stems: int, generator: torch.Generator) -> Mixture:
+        """Draw how the stems of a batch are mixed."""
+        shape = (batch, stems)
+        exchange = torch.rand(1, generator=generator).item()
+        kinds, places = (torch.rand(shape, generator=generator) for _ in range(2))
+        orders = [torch.randperm(batch, generator=generator) for _ in range(stems)]
+        items = torch.arange(batch)[:, None].expand(shape)
         if exchange < self.remix:
-            index = rearrange(orders, "k b -> b k").to(stems.device)
-            stems = stems[index, torch.arange(count, device=stems.device)]
+            items = torch.stack(orders, dim=1)
         left_out = kinds < self.left_out
         left_out &= kinds < kinds.amax(dim=1, keepdim=True)  # the largest draw stays
         faint = kinds > 1 - self.faint
         gains_db = torch.where(faint, -20 - 40 * places, (2 * places - 1) * self.gain_db)
-        gains = torch.where(left_out, 0, 10 ** (gains_db / 20)).to(stems)
-        return stems * rearrange(gains, "b k -> b k 1 1")
+        return Mixture(items, torch.where(left_out, 0, 10 ** (gains_db / 20)))
 
 
 def mixed_excerpts(
-    net: PresenceNet, stems: Tensor, mixing: StemMixing, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Mix stems [B, K, C, T] anew; return what a net hears of it, and what it should tell.
+    net: PresenceNet, stems: Tensor, mixtures: Sequence[Mixture]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mix stems [B, K, C, T] in several ways.
 
-    Returns:
-        Features [b, M, N] and levels [b, K] of those mixtures that sound; b may be 0.
+    Yields:
+        What a net hears of a mixture, features [M, N], and what it should tell, levels [K]; nothing
+        of a mixture that does not sound.
     """
-    stems = mixing(stems, generator)
-    mix = stems.sum(dim=1)
-    levels = relative_levels(stems, mix[:, None], net.config.floor_db)
-    sounding = is_sounding(mix)
-    return net.features(mix[sounding]), levels[sounding]
+    # item by item: large blocks of memory cost more time than all that is computed in them
+    energies = torch.stack([energy(item) for item in stems])  # [B, K]
+    for mixture in mixtures:
+        for items, gains in zip(mixture.items.tolist(), mixture.gains.tolist(), strict=True):
+            places = list(zip(items, range(stems.shape[1]), gains, strict=True))
+            mix = torch.stack([gain * stems[item, stem] for item, stem, gain in places]).sum(dim=0)
+            if is_sounding(mix):
+                own = torch.stack([gain**2 * energies[item, stem] for item, stem, gain in places])
+                yield net.features(mix[None])[0], levels_db(own, energy(mix), net.config.floor_db)
 
 
 @dataclass(frozen=True)
@@ -99,19 +115,24 @@ class Excerpts:
             count: excerpts, at places drawn uniformly; fewer are given where some do not sound.
             left_out: share of the stems, drawn for each excerpt anew.
             seed: of the draws.
+
+        Raises:
+            DataError: a song can't be read, or none sounds.
         """
         seed = derive_seed(seed, "presence_excerpts")
         dataset = SegmentDataset(tracks, net.config.segment_frames, count, seed)
         mixing = StemMixing(left_out, faint=0, gain_db=0, remix=0)
         device = next(net.parameters()).device
-        features, levels = [], []
+        pairs: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad():
             for first, stems in _batches(dataset):
                 generator = torch_generator(seed, "left_out", first)
-                heard, true = mixed_excerpts(net, stems.to(device), mixing, generator)
-                features.append(heard)
-                levels.append(true)
-        return cls(torch.cat(features), torch.cat(levels), len(tracks))
+                mixture = mixing.draw(len(stems), stems.shape[1], generator)
+                pairs += mixed_excerpts(net, stems.to(device), [mixture])
+        if not pairs:
+            raise DataError(f"{tracks.name}: the songs of {tracks.split} are silent throughout")
+        features, levels = (torch.stack(column) for column in zip(*pairs, strict=True))
+        return cls(features, levels, len(tracks))
 
     def told(self, net: PresenceNet) -> Tensor:
         """Return the levels [n, S] in dB that a net (in eval mode) tells."""

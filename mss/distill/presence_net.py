@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from mss.core.errors import ConfigError
 from mss.core.mel import mel_filters
 from mss.core.stft import Stft
-from mss.metrics.energy import energy
 from mss.metrics.song_stft import power
 
 _WINDOW_SECONDS = 0.046
@@ -138,14 +137,14 @@ class PresenceNet(nn.Module):
         return F.binary_cross_entropy_with_logits(self.logits(features), shares.to(features))
 
 
-def relative_levels(stems: Tensor, mix: Tensor, floor_db: float) -> Tensor:
-    """Return the levels [...] in dB of stems [..., C, T] relative to mixtures of the same shape.
+def levels_db(stems: Tensor, mix: Tensor, floor_db: float) -> Tensor:
+    """Return the levels in dB of stems relative to mixtures, both given by their energies.
 
     10 log10(|s|^2 / |x|^2), at least `floor_db` and at most 0; of a mixture that is all zeros, at
     the floor.
     """
     tiny = torch.finfo(torch.float64).tiny
-    share = energy(stems) / energy(mix).clamp_min(tiny)
+    share = stems / mix.clamp_min(tiny)
     return (10 * torch.log10(share.clamp_min(tiny))).clamp(floor_db, 0)
 
 
@@ -154,4 +153,4 @@ def is_sounding(mix: Tensor) -> Tensor:
 
     In one that does not, every stem is silent, and nothing can be learned from it.
     """
-    return reduce(mix.double().square(), "... c t -> ...", "mean") > _SOUND
+    return reduce(mix.square(), "... c t -> ...", "mean") > _SOUND

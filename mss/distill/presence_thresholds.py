@@ -85,11 +85,13 @@ class Threshold:
 
 
 def find_threshold(told: Floats, silent: Bools, criterion: Criterion) -> Threshold:
-    """Return the highest threshold at which a stem's precision is high enough.
+    """Return the threshold that finds the most silence at a precision that is high enough.
 
-    The higher it is, the more silence is found. The interval takes excerpts for independent, which
-    those of one song are not, and the threshold is the best of many: it wants many songs, and
-    another split's score (`score_silence`) to confirm it.
+    It is the level of a silent excerpt: one that lies higher, up to the next that is not silent,
+    finds no more. It is never above what counts as silent, however well the held-out songs would
+    stand that. The interval takes excerpts for independent, which those of one song are not, and
+    the threshold is the best of many: it wants many songs, and another split's score
+    (`score_silence`) to confirm it.
 
     Args:
         told: levels [n] in dB.
@@ -107,13 +109,15 @@ def find_threshold(told: Floats, silent: Bools, criterion: Criterion) -> Thresho
         stats.beta.ppf(1 - criterion.confidence, np.maximum(right, 1), called - right + 1),
         0.0,
     )
-    # equal levels are called together
-    last = np.append(np.diff(told[order]) > 0, True)
-    sure = np.flatnonzero(last & (lower >= criterion.precision))
-    if not len(sure):
+    levels = told[order]
+    last = np.flatnonzero(np.append(np.diff(levels) > 0, True))  # equal ones are called together
+    finds_more = np.diff(right[last], prepend=0) > 0
+    sure = lower[last] >= criterion.precision
+    chosen = last[finds_more & sure & (levels[last] <= criterion.silence_db)]
+    if not len(chosen):
         return Threshold(None, None, score_silence(told, silent, None))
-    level = float(told[order][sure[-1]])
-    return Threshold(level, float(lower[sure[-1]]), score_silence(told, silent, level))
+    level = float(levels[chosen[-1]])
+    return Threshold(level, float(lower[chosen[-1]]), score_silence(told, silent, level))
 
 
 def score_silence(told: Floats, silent: Bools, level: float | None) -> SilenceScore:

@@ -10,7 +10,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from mss.core.errors import ConfigError, DataError
+from mss.core.errors import ConfigError
 from mss.core.rng import derive_seed, torch_generator
 from mss.data.loader import SegmentLoader
 from mss.data.segments import SegmentDataset
@@ -28,7 +28,7 @@ class PresenceTraining:
     """How a presence net is trained.
 
     Attributes:
-        steps: updates, at most.
+        steps: updates, at most; what is behind the last validation is left out.
         every: updates from one validation to the next.
         patience: validations without a better one after which it ends.
         batch_size: excerpts that are read for an update.
@@ -38,11 +38,11 @@ class PresenceTraining:
         seed: of weights, excerpts and mixtures.
     """
 
-    steps: Count = 2000
-    every: Count = 100
+    steps: Count = 1000
+    every: Count = 50
     patience: Count = 5
-    batch_size: Count = 16
-    views: Count = 2
+    batch_size: Count = 8
+    views: Count = 4
     lr: Annotated[float, Field(gt=0)] = 1e-3
     mixing: StemMixing = field(default_factory=StemMixing)
     seed: int = 0
@@ -75,27 +75,24 @@ def train_presence(
 
     Raises:
         ConfigError: the songs have other stems than the net.
-        DataError: a song can't be read; no held-out excerpt sounds.
+        DataError: a song can't be read.
     """
     check_stems(net.config, tracks)
-    if not len(held_out.levels):
-        raise DataError("the held-out songs are silent throughout; give others")
     optimizer = torch.optim.AdamW(net.parameters(), lr=training.lr)
+    every = min(training.every, training.steps)
     dataset = SegmentDataset(
         tracks,
         net.config.segment_frames,
-        training.every * training.batch_size,
+        every * training.batch_size,
         derive_seed(training.seed, "presence"),
     )
     best, best_state, worse = float("inf"), copy.deepcopy(net.state_dict()), 0
     with SegmentLoader(dataset, training.batch_size, workers) as loader:
-        for epoch in range(-(-training.steps // training.every)):
+        for epoch in range(training.steps // every):
             seen = _epoch(net, loader, epoch, optimizer, training)
             net.eval()
             loss = held_out.loss(net)
-            logger.info(
-                "%d updates: loss %.4f, held-out %.4f", (epoch + 1) * training.every, seen, loss
-            )
+            logger.info("%d updates: loss %.4f, held-out %.4f", (epoch + 1) * every, seen, loss)
             if loss < best:
                 best, best_state, worse = loss, copy.deepcopy(net.state_dict()), 0
                 continue
@@ -119,18 +116,19 @@ def _epoch(
     losses = []
     for step, batch in enumerate(loader.epoch(epoch)):
         stems = batch.stems.to(device)
-        views = [
-            mixed_excerpts(
-                net,
-                stems,
-                training.mixing,
+        items, names = stems.shape[:2]
+        mixtures = [
+            training.mixing.draw(
+                items,
+                names,
                 torch_generator(training.seed, "presence_mixing", epoch, step, view),
             )
             for view in range(training.views)
         ]
-        features, levels = (torch.cat(parts) for parts in zip(*views, strict=True))
-        if len(levels) < 2:  # a batch's statistics need more than one
+        pairs = list(mixed_excerpts(net, stems, mixtures))
+        if len(pairs) < 2:  # a batch's statistics need more than one
             continue
+        features, levels = (torch.stack(column) for column in zip(*pairs, strict=True))
         loss = net.loss(features, levels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

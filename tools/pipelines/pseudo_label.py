@@ -1,11 +1,11 @@
 """Does a student that hears songs without stems, too, do better than the teacher who labelled them?
 
-    labelled songs -> teacher -> release -> labels of `songs` -> student -> release
+    labelled songs -> teacher -> released -> labels of `songs` -> filter, student -> release
 
-`--data songs=DIR` is a folder of recordings. The student takes the labels by the weights that the
-teacher's labeller gave them (`distill.select`), so what is chosen is part of its signature, and
-another choice needs no new labels. Both runs train alike otherwise, within the budget of `make
-demo`; for real music take the values of grids/baselines.py.
+`--data songs=DIR` is a folder of recordings. Every label comes with its scores, and the student
+takes the better half of them by one (`distill.select`): the filter is part of the student's
+signature, and another filter needs no new labels. Both runs train alike otherwise, within the
+budget of `make demo`; for real music take the values of grids/baselines.py.
 """
 
 from tools.pipeline_steps import OUT, Pipeline, Value
@@ -32,7 +32,8 @@ def pipeline(p: Pipeline) -> None:
     labels = p.tool(
         "labels",
         "tools.pseudo_label",
-        *("--teacher", released.model, "--in", songs.path, "--out", OUT),
+        *("--teacher", released.model, "--repo", released.path),
+        *("--in", songs.path, "--out", OUT),
         resumes=True,
     )
     learned: dict[str, Value] = {
@@ -40,7 +41,8 @@ def pipeline(p: Pipeline) -> None:
         "distill.root": labels.path,
         "distill.songs": labels.signature,
         "distill.share": 0.5,
-        "distill.select.by": "weight",
+        "distill.select.by": "agreement",
+        "distill.select.keep": 0.5,
     }
     student = p.train("student", {**BUDGET, **learned})
     p.export("release", of=student)

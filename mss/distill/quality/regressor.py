@@ -65,8 +65,8 @@ class RidgeRegressor:
         """
         if missing := [name for name in self.scores if name not in scores]:
             raise ConfigError(
-                f"the regressor needs {', '.join(missing)}, which was not taken; take the scores"
-                f" that it was made with: {', '.join(self.scores)}"
+                f"the regressor needs scores that were not taken ({', '.join(missing)}); take"
+                f" those that it was made with: {', '.join(self.scores)}"
             )
         columns = np.stack([scores[name] for name in self.scores], axis=1)  # [n, F]
         offsets = np.array([self.offsets.get(str(name), self.offset) for name in sources])

@@ -30,7 +30,10 @@ SHUFFLED = "shuffled"
 LEAST_SONGS = 6
 """With fewer no claim is made: as in mss.eval.statistics, too few for any interval to be sure."""
 
-Answer = Literal["yes", "no", "baseline"]
+ENOUGH_SONGS = 20
+"""With fewer, intervals of a rho are wide: +-0.2 is usual."""
+
+Answer = Literal["yes", "no", "too few songs", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,11 @@ class Validation:
             return (
                 "The negative control failed: shuffled scores seem to know something, so nothing"
                 " here can be believed. Look for songs that stand in the data twice."
+            )
+        if self.songs < LEAST_SONGS:
+            return (
+                f"{self.songs} songs allow no claim, neither for nor against a score: take at least"
+                f" {LEAST_SONGS}, better {ENOUGH_SONGS}."
             )
         if not self.working:
             return (
@@ -173,8 +181,8 @@ def judge(result: ScoreResult, control: Control) -> Verdict:
     if not control.passed:
         return Verdict("no", f"{name}: no. The negative control failed ({facts}).")
     if pooled.songs < LEAST_SONGS:
-        few = f"{pooled.songs} songs are too few for a claim, which takes {LEAST_SONGS}"
-        return Verdict("no", f"{name}: no. {few} ({facts}).")
+        few = f"{pooled.songs} songs, and a claim takes {LEAST_SONGS}"
+        return Verdict("too few songs", f"{name}: too few songs to tell. {few} ({facts}).")
     over_all, inside = pooled.gain.above_zero, within.gain.above_zero
     if over_all and inside:
         return Verdict("yes", f"{name}: yes. It tells more than the level does: {facts}.")

@@ -67,6 +67,6 @@ def test_a_slow_peer_takes_one_turn_that_pairs_share():
 def test_an_unknown_pair_is_an_error(capsys):
     assert bench.main(["steps"]) == 1
     assert (
-        "bench: steps: no such pair; known: step, loader-0, loader-2, bsseval"
+        "bench: steps: no such pair; known: step, loader-0, loader-2, stretch"
         in capsys.readouterr().err
     )

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from pipeline_stage import Stage, made
 
+import tools.pipelines
 from mss.core.errors import ConfigError
 from tools import local_executor
 from tools.machine import Machine
+from tools.pipeline import main
 from tools.pipeline_again import put_aside
 from tools.pipeline_folder import Claim
 from tools.pipeline_local import StepRun
@@ -278,6 +280,43 @@ def test_what_is_made_anew_overwrites_nothing(stage):
     kept = [path / "checkpoint.th" for path in moved if (path / "checkpoint.th").exists()]
     assert [path.stat().st_ino for path in kept] == [old]
     assert stage.run(plan) == (0, ["b", plan.steps["run"].xp.sig])
+
+
+COMMAND = """
+from tools.pipeline_steps import OUT, Pipeline
+
+
+def pipeline(p: Pipeline) -> None:
+    a = p.tool("first", "toy", "--word", "a", "--out", OUT)
+    p.tool("last", "toy", "--word", "b", "--in", a.path / "made.txt", "--out", OUT)
+"""
+
+
+def test_the_command_shows_runs_and_makes_anew(stage, monkeypatch, capsys):
+    folder = stage.folder / "pipelines"
+    folder.mkdir()
+    (folder / "of_the_test.py").write_text(COMMAND)
+    monkeypatch.setattr(tools.pipelines, "__path__", [str(folder)])
+
+    def run(*arguments: str) -> tuple[int, list[str], str]:
+        before = len(stage.notes("start"))
+        status = main(["of_the_test", *arguments])
+        words = [line["word"] for line in stage.notes("start")[before:]]
+        return status, words, capsys.readouterr().out
+
+    status, words, shown = run("--plan")
+    assert (status, words) == (0, [])
+    assert "# last: " in shown
+    assert "python -m toy --word b --in " in shown
+    assert run("--local", "--until", "first")[:2] == (0, ["a"])
+    stage.set(FAIL="b")
+    assert run("--local")[:2] == (1, ["b"])
+    stage.set(FAIL="")
+    assert run("--local")[:2] == (0, ["b"])
+    status, words, shown = run("--local", "--from", "last")
+    assert (status, words) == (0, ["b"])
+    assert shown.count("put aside: ") == 1
+    assert run("--local")[:2] == (0, [])
 
 
 def test_what_is_being_run_is_not_put_aside(stage):

@@ -190,6 +190,15 @@ def test_steps_are_checked_as_they_are_declared():
         other.export("released", of=run)
 
 
+def test_the_same_step_twice_is_refused(stage):
+    def declare(p: Pipeline) -> None:
+        p.train("one", {"seed": 1, "loss": "mse"})
+        p.train("two", {"loss": "mse", "seed": 1})
+
+    with pytest.raises(ConfigError, match=r"two: is the same as one \(train-\w+\)"):
+        stage.plan(declare)
+
+
 def test_a_tool_has_to_be_there(stage):
     with pytest.raises(ConfigError, match=r"made: tools\.toys: there is no such module"):
         stage.plan(lambda p: p.tool("made", "tools.toys"))

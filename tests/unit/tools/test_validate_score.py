@@ -130,14 +130,14 @@ def test_a_second_start_separates_nothing_again(
     content = read_json(report(repo) / "report.json")
     assert first["tracks"] == {"test": ["song 0", "song 1", "song 2"]}
     assert len(content["tracks"]["test"]) == content["songs"] == SONGS
-    assert "too few for a claim" in first["verdicts"]["envelopes"]["sentence"]
+    assert first["verdicts"]["envelopes"]["answer"] == "too few songs"
     assert not (report(repo) / "ridge.json").exists()
 
 
 def test_other_settings_need_another_folder(
     repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = ("--scores", "energy", "--no-regressors")
+    small = ("--scores", "energy", "--no-regressors", "--tracks", "song 0")
     assert main(command(repo, songs, *small)) == 0
     assert main(command(repo, songs, *small, "--limit-seconds", "2")) == 1
     assert "scored otherwise (limit_seconds)" in capsys.readouterr().err
