@@ -33,6 +33,8 @@ OPEN_MAPPINGS = (
     "loss.weights",
     "loss.loss",
     "loss.parts",
+    "loss.stages",
+    "schedule.at",
     "test.metrics",
     "targets",
 )

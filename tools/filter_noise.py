@@ -8,7 +8,9 @@ then), separated alone, and kept if its own source comes out louder than all els
 on what is clean by dset=labelnoise dset.root=ROOT dset.manifest=filtered.csv dset.name=...
 
 With --folds model i judges the songs of fold i; train it with dset=labelnoise dset.folds=3
-dset.fold=i. All that was measured lies beside the manifest: a call that was ended goes on with the
+dset.fold=i. It has not heard them, so they need no disguise (--semitones 0 --tempo 1), in which a
+model of few songs is a worse judge. The published margin is a strong model's; give --keep for
+another. All that was measured lies beside the manifest: a call that was ended goes on with the
 next song, and one with another margin has nothing left to measure.
 """
 

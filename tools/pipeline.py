@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         # Here, not above: these bring torch, hydra and dora in, which --help does not need.
         from mss.train import main as train_main
-        from tools.pipeline_plan import load_pipeline, make_plan
+        from tools.pipeline_planner import load_pipeline, make_plan
 
         pipeline = load_pipeline(args.pipeline)
         plan = make_plan(train_main, args.pipeline, pipeline, dict(args.data), args.override)

@@ -22,9 +22,9 @@ _BINS = 128
 
 
 def with_phase_of(magnitude: Tensor, mix: Tensor) -> Tensor:
-    """Give real spectra [..., F, N] the phase of `mix` (0 where it is silent)."""
+    """Give real spectra [..., F, N] the phase of `mix` (0 where it is silent, or next to)."""
     size = mix.abs()
-    silent = size == 0
+    silent = size < torch.finfo(size.dtype).tiny  # of a subnormal number the quotient overflows
     phase = torch.where(silent, torch.ones_like(mix), mix / size.masked_fill(silent, 1))
     # the product of a real and a complex tensor would first make the real one complex
     return torch.complex(magnitude * phase.real, magnitude * phase.imag)

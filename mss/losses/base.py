@@ -119,7 +119,7 @@ class SourceLoss(ABC):
         parts, part_weights = {}, {}
         if target.remainder is not None:
             of_sum = target.remainder.weight.to(errors.total)
-            error = (of_sum * self._remainder_errors(estimate, target.remainder)).sum()
+            error = (of_sum * self._remainder_errors(estimate, target.remainder, target.mix)).sum()
             whole, summed = whole + of_sum.sum(), summed + error
             part_weights[REMAINDER] = of_sum.sum().item()
             parts[REMAINDER] = error.detach() / of_sum.sum()
@@ -141,7 +141,9 @@ class SourceLoss(ABC):
         whole = (weight * self._weights_on(weight.device)).sum()
         return whole if target.remainder is None else whole + target.remainder.weight.sum()
 
-    def _remainder_errors(self, estimate: Estimate, remainder: Remainder) -> Tensor:
+    def _remainder_errors(
+        self, estimate: Estimate, remainder: Remainder, mix: Tensor | None
+    ) -> Tensor:
         """Return the error [B] of the sums of the estimates that a remainder is made of."""
         if self._of_sum is None:
             self._of_sum = self.for_sum()
@@ -151,7 +153,7 @@ class SourceLoss(ABC):
         spec = estimate.spec
         if spec is not None:
             spec = einsum(member.to(spec), spec, "b s, b s c f n -> b c f n")[:, None]
-        target = Target(remainder.wave[:, None], remainder.weight[:, None])
+        target = Target(remainder.wave[:, None], remainder.weight[:, None], mix)
         summed = Estimate(wave[:, None], spec, estimate.stft)
         return self._of_sum.errors(summed, target).total[:, 0]
 

@@ -80,6 +80,10 @@ class TruncatedLoss(SourceLoss):
         begun = [start for start in self.config.stages if start <= epoch]
         return self.config.stages[max(begun)] if begun else self.config.quantile
 
+    def for_sum(self) -> SourceLoss:
+        """Return the loss that is truncated: sums of sources are no labels that may be wrong."""
+        return self.loss.for_sum()
+
     def on_epoch(self, epoch: int) -> None:
         super().on_epoch(epoch)
         self.loss.on_epoch(epoch)

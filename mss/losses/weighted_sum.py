@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mss.core import registry
 from mss.core.errors import ConfigError
 from mss.core.types import Estimate, Target
-from mss.losses.base import Errors, LossConfig, SourceLoss, check_not_negative
+from mss.losses.base import REMAINDER, Errors, LossConfig, SourceLoss, check_not_negative
 from mss.losses.mrstft import MRSTFTLossConfig
 
 
@@ -63,6 +65,13 @@ class SumLoss(SourceLoss):
         if not self.losses:
             raise ConfigError(f"{where}.parts: no part has a weight; nothing would be learnt")
         self.compares_items = any(loss.compares_items for loss in self.losses.values())
+
+    def for_sum(self) -> SourceLoss:
+        summed = copy.copy(self)
+        summed.sources = (REMAINDER,)
+        summed._source_weights = torch.ones(1)
+        summed.losses = {name: loss.for_sum() for name, loss in self.losses.items()}
+        return summed
 
     def on_epoch(self, epoch: int) -> None:
         super().on_epoch(epoch)

@@ -133,6 +133,10 @@ class Loss(Protocol):
         """
         ...
 
+    def on_epoch(self, epoch: int) -> None:
+        """Take notice of the epoch that begins or goes on, from 0."""
+        ...
+
 
 EpochBatches = Callable[[int, int], Iterable[Batch]]
 """(epoch, first step) -> that epoch's batches from that step on.

@@ -110,6 +110,7 @@ class Solver:
         return self.history
 
     def _epoch(self) -> None:
+        self.parts.loss.on_epoch(self.epoch)
         if self.trained is None:
             self.trained = self._train_epoch()
         metrics: Metrics = {"epoch": self.epoch + 1, "train": self.trained}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tools.machine import Machine
 from tools.pipeline_local import run_here
-from tools.pipeline_plan import Plan, make_plan
+from tools.pipeline_plan import Plan
+from tools.pipeline_planner import make_plan
 from tools.pipeline_steps import Pipeline
 
 NOTE = textwrap.dedent(

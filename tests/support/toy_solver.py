@@ -77,6 +77,9 @@ class Loss:
     def weight(self, target) -> torch.Tensor:
         return target.weight.sum()
 
+    def on_epoch(self, epoch: int) -> None:
+        pass
+
 
 def mse(estimate: Estimate, target) -> torch.Tensor:
     errors = (estimate.wave - target.sources).square().mean(dim=(2, 3))

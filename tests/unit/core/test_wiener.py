@@ -138,3 +138,11 @@ def test_single_precision_in_agrees_with_double_on_a_nearly_mono_mixture() -> No
     single = wiener(magnitudes.float(), mix.to(torch.complex64))
     assert single.dtype == torch.complex64
     torch.testing.assert_close(single.to(exact.dtype), exact, rtol=0, atol=1e-3 * 100)
+
+
+def test_the_phase_of_next_to_nothing_is_finite():
+    """Of subnormal spectra the quotient by the magnitude overflows; there is no phase to give."""
+    tiny = torch.tensor([5.9e-42 + 0j, 1e-42 - 1e-42j, 0j, 1e-30 + 1e-30j])
+    given = with_phase_of(torch.ones(4), tiny)
+    assert torch.isfinite(torch.view_as_real(given)).all()
+    torch.testing.assert_close(given[3], torch.tensor(2**-0.5 * (1 + 1j)).to(given))

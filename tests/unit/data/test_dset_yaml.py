@@ -9,7 +9,9 @@ import yaml
 from mss.core.registry import BUILTIN, make_config, resolve
 
 GROUP = Path(__file__).resolve().parents[3] / "conf" / "dset"
-FILES = sorted(GROUP.glob("*.yaml"))
+EVERY = sorted(GROUP.glob("*.yaml"))
+FILES = [path for path in EVERY if "defaults" not in yaml.safe_load(path.read_text())]
+"""Those that stand by themselves; the others change some values of one of these."""
 
 
 def test_every_data_set_has_a_file() -> None:
@@ -28,5 +30,16 @@ def test_files_hold_every_key_with_its_default(path: Path) -> None:
     assert name == path.stem
     assert set(values) == {field.name for field in dataclasses.fields(config_class)}
     config = make_config(config_class, values, "dset")
-    changed = {"size": "tiny"} if path.stem == "demo_tiny" else {}
+    size = path.stem.removeprefix("demo_").removeprefix("demo")
+    changed = {"size": {"large": "demo_large"}.get(size, size)} if size and kind == "demo" else {}
     assert config == config_class(**changed)
+
+
+@pytest.mark.parametrize("path", [p for p in EVERY if p not in FILES], ids=lambda path: path.stem)
+def test_derived_files_change_what_is_there_and_have_a_name_of_their_own(path: Path) -> None:
+    values = yaml.safe_load(path.read_text())
+    base, own = values.pop("defaults")
+    assert own == "_self_"
+    known = yaml.safe_load((GROUP / f"{base}.yaml").read_text())
+    assert set(values) <= set(known)
+    assert values["name"] == path.stem

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mss.core import registry
 from mss.core.types import Estimate, Remainder, Target
 from mss.losses.base import LossConfig
 from mss.losses.waveform import L1Loss, MSELoss
@@ -74,3 +75,24 @@ def test_without_a_remainder_nothing_changes():
     loss = L1Loss(LossConfig(), SOURCES)
     assert loss(estimate, plain).total.item() == loss(estimate, none).total.item()
     assert "remainder" not in loss(estimate, plain).parts
+
+
+@pytest.mark.parametrize("name", registry.names("loss", plugins=False))
+def test_every_loss_judges_a_sum_of_sources(name, torchaudio_stub):
+    """An exact sum is no worse than a wrong one, and only its members learn from it."""
+    estimate = waves(2, 3, 1, 4096).requires_grad_()
+    members = torch.tensor([[False, True, True]] * 2)
+    exact = (estimate[:, 1] + estimate[:, 2]).detach()
+    found = []
+    for wave in (exact, exact + waves(2, 1, 4096, seed=5)):
+        loss = registry.build("loss", {"name": name}, SOURCES)
+        remainder = Remainder(wave, members, torch.ones(2))
+        mix = wave + waves(2, 1, 4096, seed=7)
+        target = Target(waves(2, 3, 1, 4096, seed=1), torch.zeros(2, 3), mix, remainder)
+        report = loss(Estimate(estimate), target)
+        (gradient,) = torch.autograd.grad(report.total, estimate, allow_unused=True)
+        assert torch.isfinite(report.total)
+        if gradient is not None:
+            assert not gradient[:, 0].any()
+        found.append(report.parts["remainder"].item())
+    assert found[0] < found[1]

@@ -12,7 +12,7 @@ from pipeline_stage import Stage
 from mss.core.errors import ConfigError
 from tools.pipeline import main
 from tools.pipeline_content import content_signature
-from tools.pipeline_plan import load_pipeline, make_plan, pipeline_names
+from tools.pipeline_planner import load_pipeline, make_plan, pipeline_names
 from tools.pipeline_state import overview, states
 from tools.pipeline_steps import OUT, Data, Pipeline
 
@@ -34,7 +34,7 @@ def songs(tmp_path) -> Path:
 
 def whole(p: Pipeline, lr: float = 0.1, word: str = "w", version: int = 1, names: str = "") -> None:
     """Teacher, release, labels and student, and a step beside them."""
-    songs = p.data("songs", "recordings")
+    songs = p.data(f"songs{names}", "recordings")
     teacher = p.train(f"teacher{names}", {"dset": "demo_tiny", "optim.lr": lr})
     released = p.export(f"released{names}", of=teacher)
     labels = p.tool(
@@ -106,7 +106,7 @@ def test_signatures_do_not_depend_on_names_of_steps_nor_on_where_things_are(
     shutil.copytree(songs, elsewhere)
     monkeypatch.setattr(stage.lab.dora, "dir", tmp_path / "other outputs")
     monkeypatch.setenv("STEMGRID_REPO", str(tmp_path / "other models"))
-    other = stage.plan(lambda p: whole(p, names="_2"), songs=elsewhere)
+    other = stage.plan(lambda p: whole(p, names="_2"), songs_2=elsewhere)
     assert ids(other) == ids(base)
     assert other.steps["labels_2"].path != base.steps["labels"].path
 
@@ -258,4 +258,4 @@ def test_the_pipelines_are_these_and_dora_takes_none_for_a_grid():
     from tools.grid_runs import grid_names
 
     assert pipeline_names() == ["label_noise", "pseudo_label"]
-    assert not set(pipeline_names()) & {name for name in grid_names() if "pipeline" in name}
+    assert not any("pipeline" in name for name in grid_names())
