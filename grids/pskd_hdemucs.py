@@ -23,7 +23,6 @@ SEEDS = (42, 43, 44)
 def explorer(launcher: Launcher) -> None:
     launcher.bind_({"variant": "none", "dset": "musdb18hq", "targets": "all", "model": "hdemucs"})
     launcher.bind_({"augment": "soundstretch", "loss": "l1", "optim": "adam", "test": "fast"})
-    launcher.bind_({"schedule": "plateau", "schedule.factor": 0.95, "schedule.patience": 2})
     launcher.bind_({"distill": "none", "optim.lr": 9e-5})
     launcher.bind_({"train.epochs": 200, "train.items": 4000, "train.batch_size": 8})
     launcher.bind_({"train.segment": 11, "train.precision": "bf16", "misc.accumulate": 2})
@@ -32,13 +31,14 @@ def explorer(launcher: Launcher) -> None:
     launcher.slurm_(**preset("a100x8", gpus=1))
     with launcher.job_array():
         for seed in SEEDS:
-            run = launcher.bind({"seed": seed})
+            plateau = {"schedule": "plateau", "schedule.factor": 0.95, "schedule.patience": 2}
+            run = launcher.bind({"seed": seed}, plateau)
             run()
             run({"ema.step": 0.999})
             taught = run.bind({"distill": "pskd", "distill.curriculum.epochs": 30})
             for alpha in (0.3, 0.8):
                 taught({"distill.alpha": alpha})
-            cosine = run.bind({"schedule": "cosine"})
+            cosine = launcher.bind({"seed": seed, "schedule": "cosine"})
             cosine()
             cosine({"schedule.fade": 0.8})
             cosine({"distill": "pskd", "distill.alpha": 0.8})

@@ -49,9 +49,10 @@ class Calibration:
     Attributes:
         criterion: when a stem may be called silent.
         excerpts: of the held-out songs.
-        left_out: share of their stems that are left out, so that there is silence to find; the
-            precision holds for recordings in which stems are silent about as often. With 0 the
-            songs are taken as they are, and a stem that never is silent gets no threshold.
+        left_out: share of their stems that are left out, so that there is silence to find (see
+            Excerpts.of); the precision holds for recordings in which stems are silent about as
+            often. With 0 the songs are taken as they are, and a stem that never is silent gets no
+            threshold.
         seed: of the excerpts.
     """
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from mss.core.errors import DataError
+from mss.core.errors import ConfigError, DataError
 from mss.core.rng import derive_seed, torch_generator
 from mss.data.segments import SegmentDataset, collate
 from mss.data.tracks import TrackSet
@@ -22,6 +22,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 _AT_A_TIME = 16
 """Excerpts in memory at once."""
 
+_FADE = 0.002
+"""Of an excerpt: 10 ms of 5 s."""
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -30,10 +33,12 @@ class Mixture:
     Attributes:
         items: [B, K], the excerpt that each stem is taken from.
         gains: [B, K], by which it is multiplied.
+        spans: [B, K, 2], where it begins and ends, in [0, 1]; it is silent elsewhere.
     """
 
     items: Tensor
     gains: Tensor
+    spans: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class StemMixing:
 
     Attributes:
         left_out: share of the stems that are left out; at least one of a mixture stays.
+        partial: share that is left out but for a part of 5 to 90 % of the excerpt, as where a
+            singer enters late: what songs have seldom, and is mistaken for silence most easily.
         faint: share that is turned down by 20 to 60 dB, to about where silence begins.
         gain_db: the others are turned up or down by at most so many dB.
         remix: share of the batches whose stems are exchanged between their items, so that nothing
@@ -49,15 +56,20 @@ class StemMixing:
     """
 
     left_out: Share = 0.3
+    partial: Share = 0.2
     faint: Share = 0.1
     gain_db: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     remix: Share = 0.5
+
+    def __post_init__(self) -> None:
+        if self.left_out + self.partial + self.faint > 1 + 1e-9:
+            raise ConfigError("left_out, partial, faint: these shares are more than 1 together")
 
     def draw(self, batch: int, stems: int, generator: torch.Generator) -> Mixture:
         """Draw how the stems of a batch are mixed."""
         shape = (batch, stems)
         exchange = torch.rand(1, generator=generator).item()
-        kinds, places = (torch.rand(shape, generator=generator) for _ in range(2))
+        kinds, places, lengths, starts = (torch.rand(shape, generator=generator) for _ in range(4))
         orders = [torch.randperm(batch, generator=generator) for _ in range(stems)]
         items = torch.arange(batch)[:, None].expand(shape)
         if exchange < self.remix:
@@ -66,7 +78,14 @@ class StemMixing:
         left_out &= kinds < kinds.amax(dim=1, keepdim=True)  # the largest draw stays
         faint = kinds > 1 - self.faint
         gains_db = torch.where(faint, -20 - 40 * places, (2 * places - 1) * self.gain_db)
-        return Mixture(items, torch.where(left_out, 0, 10 ** (gains_db / 20)))
+        partial = (kinds >= self.left_out) & (kinds < self.left_out + self.partial)
+        lengths = torch.where(partial, 0.05 + 0.85 * lengths, 1.0)
+        starts = starts * (1 - lengths)
+        return Mixture(
+            items,
+            torch.where(left_out, 0, 10 ** (gains_db / 20)),
+            torch.stack([starts, starts + lengths], dim=-1),
+        )
 
 
 def mixed_excerpts(
@@ -81,12 +100,27 @@ def mixed_excerpts(
     # item by item: large blocks of memory cost more time than all that is computed in them
     energies = torch.stack([energy(item) for item in stems])  # [B, K]
     for mixture in mixtures:
-        for items, gains in zip(mixture.items.tolist(), mixture.gains.tolist(), strict=True):
-            places = list(zip(items, range(stems.shape[1]), gains, strict=True))
-            mix = torch.stack([gain * stems[item, stem] for item, stem, gain in places]).sum(dim=0)
+        rows = (mixture.items.tolist(), mixture.gains.tolist(), mixture.spans.tolist())
+        for row in zip(*rows, strict=True):
+            waves, own = [], []
+            for stem, (item, gain, (start, end)) in enumerate(zip(*row, strict=True)):
+                whole = end - start >= 1
+                wave = stems[item, stem] if whole else _part(stems[item, stem], start, end)
+                waves.append(gain * wave)
+                own.append(gain**2 * (energies[item, stem] if whole else energy(wave)))
+            mix = torch.stack(waves).sum(dim=0)  # [C, T]
             if is_sounding(mix):
-                own = torch.stack([gain**2 * energies[item, stem] for item, stem, gain in places])
-                yield net.features(mix[None])[0], levels_db(own, energy(mix), net.config.floor_db)
+                levels = levels_db(torch.stack(own), energy(mix), net.config.floor_db)
+                yield net.features(mix[None])[0], levels
+
+
+def _part(wave: Tensor, start: float, end: float) -> Tensor:
+    """Return a stem [C, T] that is silent but from `start` to `end`, shares of its length.
+
+    It is faded in and out, since a click would tell.
+    """
+    places = torch.linspace(0, 1, wave.shape[-1], device=wave.device)
+    return wave * (torch.minimum(places - start, end - places) / _FADE).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -107,13 +141,14 @@ class Excerpts:
     def of(
         cls, net: PresenceNet, tracks: TrackSet, count: int, left_out: float, seed: int
     ) -> Excerpts:
-        """Take excerpts of songs as they are, but for stems that are left out.
+        """Take excerpts of songs as they are, but for stems that are left out, wholly or in part.
 
         Args:
             net: what will hear them, on its device.
             tracks: the songs.
             count: excerpts, at places drawn uniformly; fewer are given where some do not sound.
-            left_out: share of the stems, drawn for each excerpt anew.
+            left_out: share of the stems that is, drawn for each excerpt anew; as many more (as
+                far as there are as many) are left out but for a part of the excerpt.
             seed: of the draws.
 
         Raises:
@@ -121,7 +156,7 @@ class Excerpts:
         """
         seed = derive_seed(seed, "presence_excerpts")
         dataset = SegmentDataset(tracks, net.config.segment_frames, count, seed)
-        mixing = StemMixing(left_out, faint=0, gain_db=0, remix=0)
+        mixing = StemMixing(left_out, min(left_out, 1 - left_out), faint=0, gain_db=0, remix=0)
         device = next(net.parameters()).device
         pairs: list[tuple[Tensor, Tensor]] = []
         with torch.no_grad():

@@ -23,7 +23,7 @@ from mss.distill.presence_net import PresenceConfig
 logger = logging.getLogger(__name__)
 
 _WINDOWS = 16
-"""Heard at a time: 28 MB of stereo at 44.1 kHz and 5 s."""
+"""Heard at a time: with their spectra 150 MB of stereo at 44.1 kHz and 5 s."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,8 @@ def find_silence(
     progress: bool = False,
 ) -> Silence:
     """Look for silent stems, in memory that does not grow with the recordings.
+
+    One core hears some hundred seconds of stereo a second, so that nothing is kept to go on from.
 
     Args:
         detector: what to go by; windows are heard on its net's device.

@@ -33,7 +33,7 @@ class PresenceTraining:
         patience: validations without a better one after which it ends.
         batch_size: excerpts that are read for an update.
         views: mixtures that are made of them; reading costs more than mixing.
-        lr: of AdamW.
+        lr: of AdamW at the beginning; it falls along a half cosine, to 0 after `steps`.
         mixing: of the stems.
         seed: of weights, excerpts and mixtures.
     """
@@ -79,6 +79,7 @@ def train_presence(
     """
     check_stems(net.config, tracks)
     optimizer = torch.optim.AdamW(net.parameters(), lr=training.lr)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.steps)
     every = min(training.every, training.steps)
     dataset = SegmentDataset(
         tracks,
@@ -89,7 +90,7 @@ def train_presence(
     best, best_state, worse = float("inf"), copy.deepcopy(net.state_dict()), 0
     with SegmentLoader(dataset, training.batch_size, workers) as loader:
         for epoch in range(training.steps // every):
-            seen = _epoch(net, loader, epoch, optimizer, training)
+            seen = _epoch(net, loader, epoch, optimizer, schedule, training)
             net.eval()
             loss = held_out.loss(net)
             logger.info("%d updates: loss %.4f, held-out %.4f", (epoch + 1) * every, seen, loss)
@@ -108,6 +109,7 @@ def _epoch(
     loader: SegmentLoader,
     epoch: int,
     optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
     training: PresenceTraining,
 ) -> float:
     """Train until the next validation; return the mean loss."""
@@ -133,6 +135,7 @@ def _epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        schedule.step()
         losses.append(loss.item())
     return sum(losses) / len(losses) if losses else float("nan")
 

@@ -14,14 +14,14 @@ from mss.distill.presence_mixing import Excerpts
 from mss.distill.presence_net import PresenceConfig
 from mss.distill.presence_training import PresenceTraining, new_net, train_presence
 
-SEGMENT = 0.5
+SEGMENT = 1.0
 """Seconds."""
 
-CONFIG = PresenceConfig(STEMS, RATE, 1, SEGMENT, bands=16, width=4)
-TRAINING = PresenceTraining(steps=100, every=25, patience=2, batch_size=4, views=2, lr=3e-3)
+CONFIG = PresenceConfig(STEMS, RATE, 1, SEGMENT, bands=16, width=8)
+TRAINING = PresenceTraining(steps=150, every=50, patience=3, batch_size=4, lr=3e-3)
 
 
-def write_labelled(root: Path, train: int = 4, valid: int = 2, seconds: float = 4.0) -> Path:
+def write_labelled(root: Path, train: int = 4, valid: int = 2, seconds: float = 6.0) -> Path:
     """Write ROOT/{train,valid}/NAME/STEM.wav, in which every stem plays all the time."""
     for split, songs in (("train", train), ("valid", valid)):
         for index in range(songs):

@@ -21,7 +21,18 @@ def groups() -> Iterator[str]:
             yield from (str(key) for key in entry if str(key) not in NOT_IN_A_SIGNATURE)
 
 
-@pytest.mark.parametrize("name", ["smoke", "baselines", "repro_hdemucs"])
+GRIDS = [
+    "baselines",
+    "label_noise",
+    "pseudo_label",
+    "pskd",
+    "pskd_hdemucs",
+    "repro_hdemucs",
+    "smoke",
+]
+
+
+@pytest.mark.parametrize("name", GRIDS)
 def test_a_grid_asks_a_question_and_binds_every_main_axis(lab, name):
     runs = gather(lab, name)
     module = sys.modules[f"grids.{name}"]
@@ -33,7 +44,7 @@ def test_a_grid_asks_a_question_and_binds_every_main_axis(lab, name):
 
 
 def test_the_grids_are_these():
-    assert grid_names() == ["baselines", "repro_hdemucs", "smoke"]
+    assert grid_names() == GRIDS
 
 
 def test_smoke_is_a_job_an_array_and_a_job_of_two_tasks(lab):
