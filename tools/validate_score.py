@@ -50,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             tracks=_listed(args.tracks),
             limit_seconds=args.limit_seconds,
             regressors=not args.no_regressors,
+            ridge=args.ridge,
             anew=args.anew,
             plugins=args.plugins,
         )
@@ -75,6 +76,7 @@ class Options:
         tracks: names of the songs that are taken; empty: all.
         limit_seconds: of the middle of each song; None: all of it.
         regressors: fit and judge them.
+        ridge: where the fitted ridge goes as well, under a name that is known beforehand.
         anew: songs that are scored already are scored again.
         plugins: let an installed plug-in give an architecture.
 
@@ -92,6 +94,7 @@ class Options:
     tracks: tuple[str, ...] = ()
     limit_seconds: float | None = None
     regressors: bool = True
+    ridge: Path | None = None
     anew: bool = False
     plugins: bool = False
 
@@ -325,7 +328,9 @@ def _write(
     write_json_atomic(folder / "report.json", {**content, **report_values(validation)})
     write_text_atomic(folder / "segments.csv", segments_csv(table))
     if validation.regressor is not None:
-        validation.regressor.save(folder / "ridge.json")
+        for path in (folder / "ridge.json", options.ridge):
+            if path is not None:
+                validation.regressor.save(path)
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -358,6 +363,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--no-regressors", action="store_true", help="leave ridge and gradient boosting out"
+    )
+    parser.add_argument(
+        "--ridge",
+        type=Path,
+        metavar="FILE",
+        help="write the fitted ridge there, too (JSON, for --regressor of other tools)",
     )
     parser.add_argument("--anew", action="store_true", help="score songs again that are scored")
     parser.add_argument(

@@ -17,7 +17,7 @@ from mss.distill.presence_training import PresenceTraining, new_net, train_prese
 SEGMENT = 1.0
 """Seconds."""
 
-CONFIG = PresenceConfig(STEMS, RATE, 1, SEGMENT, bands=16, width=8)
+CONFIG = PresenceConfig(STEMS, RATE, 1, SEGMENT, bands=32, width=8)
 TRAINING = PresenceTraining(steps=150, every=50, patience=3, batch_size=4, lr=3e-3)
 
 

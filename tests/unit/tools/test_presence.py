@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     write_recording(root / "in" / "one", 6, {"drums": range(2, 5)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STEMGRID_CACHE", str(root / "cache"))
-        assert main(train_command(root, "--steps", "150", "seed=1")) == 0
+        assert main(train_command(root, "--steps", "100", "seed=1")) == 0
     return root
 
 

@@ -68,7 +68,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def test_the_report(repo: Path, songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(command(repo, songs)) == 0
+    assert main(command(repo, songs, "--ridge", "known/ridge.json")) == 0
     folder = report(repo)
     content = read_json(folder / "report.json")
     assert (content["rows"], content["songs"]) == (SONGS * 8 - 1, SONGS)
@@ -106,6 +106,7 @@ def test_the_report(repo: Path, songs: Path, capsys: pytest.CaptureFixture[str])
         assert verdict["sentence"] in text and verdict["sentence"] in printed
     assert str(folder / "report.md") in printed
     assert RidgeRegressor.load(folder / "ridge.json").offsets.keys() == {"drums", "vocals"}
+    assert Path("known/ridge.json").read_bytes() == (folder / "ridge.json").read_bytes()
 
 
 def test_a_second_start_separates_nothing_again(
