@@ -5,7 +5,6 @@ Everything else takes typed arguments, so nothing but this file knows the layout
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import random
@@ -31,22 +30,19 @@ from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch
 from mss.data.loader import SegmentLoader
-from mss.data.segments import Beginning
-from mss.data.tracks import MIXTURE, TrackSet
+from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain, TargetProvider
-from mss.distill.curriculum import CurriculumConfig, easiest, song_scores
+from mss.distill.curriculum import first_songs
 from mss.distill.items import ItemPlan, training_items
 from mss.distill.references import References
-from mss.distill.released import ReleasedTeacher
 from mss.distill.surroundings import Surroundings
 from mss.eval.evaluate import EvaluationConfig
 from mss.metrics.base import Metric, SingleMetric, make_metrics
-from mss.solver.checkpoint import checkpoint_path
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.evaluation import Testing, TrackEvaluation, Validation
-from mss.solver.lock import check_lock, write_lock, write_provenance
 from mss.solver.parts import Link, Parts, RunOptions, TrainConfig, ValidConfig
 from mss.solver.precision import Precision
+from mss.solver.run_lock import RunLock
 from mss.solver.solver import Solver
 from mss.solver.speed import Speed
 from mss.solver.stop import StopRequest
@@ -228,29 +224,6 @@ def build_targets(cfg: DictConfig, run: Surroundings) -> TargetChain:
     return TargetChain(links)
 
 
-def build_beginning(
-    config: Any, tracks: TrackSet, targets: TargetMap, spec: AudioSpec, device: torch.device
-) -> Beginning | None:
-    """Return the songs of the first epochs, where a curriculum asks for some."""
-    curriculum: CurriculumConfig | None = getattr(config, "curriculum", None)
-    if curriculum is None or not curriculum.epochs:
-        return None
-    judge, separate = curriculum.by, None
-    if judge != MIXTURE:
-        where = "distill.curriculum.by"
-        teacher = ReleasedTeacher(judge, targets, spec, device, where)
-        judge = teacher.digest
-
-        def separate(mix: torch.Tensor) -> torch.Tensor:
-            return teacher(mix.to(device)[None])[0].to(mix.device)
-
-    songs = easiest(song_scores(tracks, targets, judge, separate), curriculum.share)
-    logger.info(
-        "The first %d epochs hear %d of %d songs", curriculum.epochs, len(songs), len(tracks)
-    )
-    return Beginning(curriculum.epochs, songs)
-
-
 class _Augment:
     """Augment a batch with draws keyed by the run's seed and the batch's place in it."""
 
@@ -310,11 +283,14 @@ def solver(
         loader_augments.for_segments(item_frames) if loader_augments.augments else None,
         train.fixed_crops,
         getattr(dataset, "trust", None),
-        build_beginning(distillation, train_set, target_map, spec, device),
+        first_songs(distillation, train_set, target_map, spec, device),
     )
     items = training_items(train_set, target_map, plan, distillation)
     sets = [train_set, valid_set, *([test_set] if test_set else []), *items.added]
-    lock = _RunLock(cfg, folder, spec, sets, items.fingerprints, loader_augments.backends)
+    values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
+    if loader_augments.backends:  # what this machine chose, and another one may not have
+        values["backends"] = dict(loader_augments.backends)
+    lock = RunLock(folder, values, sets, items.fingerprints, OPEN_MAPPINGS)
     lock.check(misc.accept_changes)
 
     start = None  # the run's own checkpoint goes before
@@ -439,47 +415,3 @@ def _test_set(dataset: Any, split: str) -> TrackSet | None:
         return None
     tracks: TrackSet = dataset.split(split)
     return tracks
-
-
-class _RunLock:
-    """What a run is locked to: its configuration, audio format and data."""
-
-    def __init__(
-        self,
-        cfg: DictConfig,
-        folder: Path,
-        spec: AudioSpec,
-        sets: list[TrackSet],
-        labels: Sequence[str] = (),
-        backends: Mapping[str, str] | None = None,
-    ) -> None:
-        self.folder = folder
-        self.sets = sets
-        self.values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
-        if backends:  # what this machine chose, and another one may not have
-            self.values["backends"] = dict(backends)
-        joined = "\n".join([*(tracks.fingerprint for tracks in sets), *labels])
-        self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()
-
-    @property
-    def has_checkpoint(self) -> bool:
-        return checkpoint_path(self.folder).exists()
-
-    def check(self, accept_changes: bool) -> None:
-        check_lock(
-            self.folder,
-            self.values,
-            self.fingerprint,
-            accept_changes,
-            open_mappings=OPEN_MAPPINGS,
-            has_checkpoint=self.has_checkpoint,
-        )
-
-    def write(self, continued_from: str | None) -> None:
-        if distrib.is_main():
-            write_lock(self.folder, self.values, self.fingerprint)
-            data = {}
-            for tracks in self.sets:  # songs that a distillation adds go by their own name
-                key = tracks.name if tracks.split in data else tracks.split
-                data[key] = tracks.manifest()
-            write_provenance(self.folder, data, continued_from)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from mss.core import distrib
@@ -17,8 +19,10 @@ from mss.core.cache import cache_root
 from mss.core.errors import ConfigError, DataError
 from mss.core.files import write_json_atomic
 from mss.core.targets import TargetMap
-from mss.core.types import Separate
+from mss.core.types import AudioSpec, Separate
+from mss.data.segments import Beginning
 from mss.data.tracks import MIXTURE, IndexedTrack, TrackSet
+from mss.distill.released import ReleasedTeacher
 from mss.metrics.energy import NSDR, do_nothing
 
 logger = logging.getLogger(__name__)
@@ -47,6 +51,40 @@ class CurriculumConfig:
             raise ConfigError(f"distill.curriculum.epochs: {self.epochs} is negative")
         if not 0 < self.share <= 1:
             raise ConfigError(f"distill.curriculum.share: {self.share} is not in (0, 1]")
+
+
+def first_songs(
+    config: Any, tracks: TrackSet, targets: TargetMap, spec: AudioSpec, device: torch.device
+) -> Beginning | None:
+    """Return the songs of a run's first epochs; None: it has no curriculum.
+
+    Args:
+        config: of the distillation, whose `curriculum` it is; None: there is none.
+        tracks: the training songs.
+        targets: from their stems to the sources.
+        spec: of the model.
+        device: where a model that judges the songs computes.
+
+    Raises:
+        ConfigError: that model is not there or does not fit.
+    """
+    curriculum: CurriculumConfig | None = getattr(config, "curriculum", None)
+    if curriculum is None or not curriculum.epochs:
+        return None
+    if curriculum.by == MIXTURE:
+        scores = song_scores(tracks, targets, MIXTURE)
+    else:
+        teacher = ReleasedTeacher(curriculum.by, targets, spec, device, "distill.curriculum.by")
+
+        def separate(mix: Tensor) -> Tensor:
+            return teacher(mix.to(device)[None])[0].to(mix.device)
+
+        scores = song_scores(tracks, targets, teacher.digest, separate)
+    songs = easiest(scores, curriculum.share)
+    logger.info(
+        "The first %d epochs hear %d of %d songs", curriculum.epochs, len(songs), len(tracks)
+    )
+    return Beginning(curriculum.epochs, songs)
 
 
 def easiest(scores: Mapping[str, float], share: float) -> frozenset[str]:

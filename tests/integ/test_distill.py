@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from test_resume import assert_equal, final, wait_for_updates
+from run_checkpoints import assert_equal, final, wait_for_updates
 
 pytestmark = pytest.mark.integ
 

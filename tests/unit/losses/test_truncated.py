@@ -185,7 +185,6 @@ def test_sums_of_sources_are_not_truncated() -> None:
     assert loss(estimate, target).total.item() == pytest.approx(sums.mean().item())
 
 
-
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
