@@ -23,7 +23,6 @@ from mss.augment.loader import LoaderAugments, make_loader_augment
 from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
-from mss.core.allocator import keep_freed_memory
 from mss.core.errors import ConfigError
 from mss.core.rng import derive_seed
 from mss.core.separator import Separator
@@ -150,8 +149,7 @@ def build_device(cfg: DictConfig, local_rank: int = 0) -> torch.device:
 
 
 def prepare_process(cfg: DictConfig) -> None:
-    """Set this process's threads and allocator, and seed its global generators."""
-    keep_freed_memory()
+    """Set this process's threads and seed its global generators."""
     misc: MiscConfig = _typed(cfg, "misc", MiscConfig)
     if misc.threads:
         torch.set_num_threads(misc.threads)

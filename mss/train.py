@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from mss import build, ranks, requeue, shepherd
 from mss.compose import COMPOSITION_ERRORS, VERSION_BASE, check_overrides, compose_config, explain
+from mss.core.allocator import keep_freed_memory
 from mss.core.errors import ConfigError, StemgridError
 from mss.solver.folder import FolderClaim
 from mss.solver.stop import Stopped, StopRequest
@@ -108,6 +109,7 @@ def _train(cfg: DictConfig, xp: XP, stop: StopRequest) -> None:
         ranks.join(device, xp.sig)
         # not before: a rank that still waits for the others has nothing to save, and just ends
         stop.install(watch_parent=spec.source == "env" and spec.world_size > 1)
+        keep_freed_memory()
         build.prepare_process(cfg)
         build.solver(cfg, xp.folder, xp.link, device, stop).run()
         ranks.leave()

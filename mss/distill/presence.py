@@ -89,15 +89,15 @@ class PresenceDetector:
         return dict(zip(self.config.stems, levels, strict=True))
 
     def silent(self, mix: Tensor) -> Tensor:
-        """Return which stems [B, S] (bool) are silent in mixtures [B, C, T] of a segment each.
+        """Return which stems [B, S] (bool, CPU) are silent in mixtures [B, C, T] of a segment each.
 
         None is called so in a mixture that is silent itself.
         """
         with torch.no_grad():
-            told = self.net(mix).double()
+            told = self.net(mix).cpu().double()  # some devices know no float64
         below = [-torch.inf if t.level is None else t.level for t in self.thresholds]
-        silent: Tensor = told <= told.new_tensor(below)
-        return silent & is_sounding(mix)[:, None]
+        silent: Tensor = told <= told.new_tensor(below)  # [B, S]
+        return silent & is_sounding(mix).cpu()[:, None]
 
     def scores(self, excerpts: Excerpts) -> dict[str, SilenceScore]:
         """Return how well each stem's silence is found in excerpts."""
