@@ -32,7 +32,7 @@ from mss.data.loader import SegmentLoader
 from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain, TargetProvider
 from mss.distill.curriculum import first_songs
-from mss.distill.items import ItemPlan, training_items
+from mss.distill.items import ItemPlan, TrainingItems, training_items
 from mss.distill.references import References
 from mss.distill.surroundings import Surroundings
 from mss.eval.evaluate import EvaluationConfig
@@ -268,27 +268,12 @@ def solver(
     target_map = build_target_map(cfg, train_set.stems)
     spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
     model = build_model(cfg, spec)
-    augments, loader_augments = build_augments(cfg, spec), build_loader_augments(cfg, spec)
-    distillation = build_distillation(cfg)
-    segment_frames = spec.frames(train.segment or model.segment)
-    item_frames = segment_frames + augments.extra_frames
-    plan = ItemPlan(
-        item_frames,
-        train.steps * train.batch_size,
-        cfg.seed,
-        model.inference.normalise,
-        augments.batch_multiple,
-        loader_augments.for_segments(item_frames) if loader_augments.augments else None,
-        train.fixed_crops,
-        getattr(dataset, "trust", None),
-        first_songs(distillation, train_set, target_map, spec, device),
-    )
-    items = training_items(train_set, target_map, plan, distillation)
-    sets = [train_set, valid_set, *([test_set] if test_set else []), *items.added]
+    heard = _heard(cfg, train, dataset, train_set, target_map, model, device)
+    sets = [train_set, valid_set, *([test_set] if test_set else []), *heard.items.added]
     values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
-    if loader_augments.backends:  # what this machine chose, and another one may not have
-        values["backends"] = dict(loader_augments.backends)
-    lock = RunLock(folder, values, sets, items.fingerprints, OPEN_MAPPINGS)
+    if heard.loader_augments.backends:  # what this machine chose, and another one may not have
+        values["backends"] = dict(heard.loader_augments.backends)
+    lock = RunLock(folder, values, sets, heard.items.fingerprints, OPEN_MAPPINGS)
     lock.check(misc.accept_changes)
 
     start = None  # the run's own checkpoint goes before
@@ -297,12 +282,12 @@ def solver(
     model = normalise_over_ranks(model.to(device), misc.accumulate)
     if misc.channels_last:  # before the optimiser: its state has the layout of the weights
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _check_batch(train, augments)
+    _check_batch(train, heard.augments)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
     optim = registry.build("optim", _plain(cfg, "optim"), model.parameters(), misc.fused)
     continue_optim(optim, start)
     loader = SegmentLoader(
-        items.segments,
+        heard.items.segments,
         batch_size=train.batch_size,
         num_workers=misc.workers,
         rank=distrib.rank(),
@@ -314,10 +299,10 @@ def solver(
         target_map,
         train_set.stems,
         folder,
-        plan.items,
-        segment_frames,
+        heard.plan.items,
+        heard.segment_frames,
         train.fixed_crops,
-        (*(a.name for a in loader_augments.augments), *(a.name for a in augments.augments)),
+        heard.augmentations,
         Precision(train.precision, device).autocast,
         misc.accumulate or 1,
         cfg.seed,
@@ -330,7 +315,7 @@ def solver(
 
     parts = Parts(
         model=model,
-        augment=_Augment(augments, cfg.seed),
+        augment=_Augment(heard.augments, cfg.seed),
         targets=build_targets(cfg, run),
         loss=loss,
         optim=optim,
@@ -348,7 +333,7 @@ def solver(
         metric=metric.name,
         higher_is_better=metric.higher_is_better,
     )
-    _tell(cfg, train, train_set, model, segment_frames)
+    _tell(cfg, train, train_set, model, heard.segment_frames)
     speed = Speed(misc.accumulate, misc.compile)
     options = RunOptions(
         folder, device, misc.checkpoint_steps, misc.progress, misc.log_seconds, speed
@@ -361,6 +346,62 @@ def solver(
     # last, so that a start that failed leaves nothing to compare the mended one with
     lock.write(start.origin if start else None)
     return solver
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What a model hears in training.
+
+    Attributes:
+        augments: on the device.
+        loader_augments: in the loader's workers.
+        plan: what the items are like.
+        items: as they leave the workers.
+    """
+
+    augments: BatchAugments
+    loader_augments: LoaderAugments
+    plan: ItemPlan
+    items: TrainingItems
+
+    @property
+    def segment_frames(self) -> int:
+        """Samples that reach the model."""
+        return self.plan.segment_frames - self.augments.extra_frames
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """Names of all of them."""
+        in_workers = tuple(augment.name for augment in self.loader_augments.augments)
+        return in_workers + tuple(augment.name for augment in self.augments.augments)
+
+
+def _heard(
+    cfg: DictConfig,
+    train: TrainConfig,
+    dataset: Any,
+    train_set: TrackSet,
+    targets: TargetMap,
+    model: Separator,
+    device: torch.device,
+) -> _Heard:
+    augments = build_augments(cfg, model.spec)
+    loader_augments = build_loader_augments(cfg, model.spec)
+    distillation = build_distillation(cfg)
+    frames = model.spec.frames(train.segment or model.segment) + augments.extra_frames
+    plan = ItemPlan(
+        frames,
+        train.steps * train.batch_size,
+        cfg.seed,
+        model.inference.normalise,
+        augments.batch_multiple,
+        loader_augments.for_segments(frames) if loader_augments.augments else None,
+        train.fixed_crops,
+        getattr(dataset, "trust", None),  # of the data sets whose labels may be wrong
+        first_songs(distillation, train_set, targets, model.spec, device),
+    )
+    items = training_items(train_set, targets, plan, distillation)
+    return _Heard(augments, loader_augments, plan, items)
 
 
 def _seed_rank(seed: int) -> None:
