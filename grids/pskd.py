@@ -1,9 +1,10 @@
 """Does progressive self-distillation help, beyond what its controls explain?
 
-Under a squared error PS-KD is a learning rate that falls by epochs, and a pull towards an earlier
-self (methods: mss/distill/progressive.py). So beside the plain run stand
+Under a squared error PS-KD scales the gradient by 1 - alpha_t and pulls towards an earlier self
+(mss/distill/progressive.py); under L1 and Adam, as here, neither is exactly so. Beside the plain
+run stand
 
-- `schedule.fade`: the falling rate alone;
+- `schedule.fade`: a rate that falls as 1 - alpha_t, alone;
 - `ema.step`: the averaged weights alone, as a candidate at the validation;
 
 and only what goes beyond both is the method's. Teachers: the last epoch's weights and their running
@@ -28,8 +29,9 @@ def explorer(launcher: Launcher) -> None:
     for seed in SEEDS:
         run = launcher.bind({"seed": seed})
         run()
-        run({"schedule.fade": 0.8})
         run({"ema.step": EMA})
+        for alpha in ALPHAS:
+            run({"schedule.fade": alpha})
         for alpha in ALPHAS:
             run({"distill": "pskd", "distill.teacher": "snapshot", "distill.alpha": alpha})
         for alpha in ALPHAS:

@@ -36,7 +36,7 @@ def explorer(launcher: Launcher) -> None:
             run()
             run({"ema.step": 0.999})
             taught = run.bind({"distill": "pskd", "distill.curriculum.epochs": 30})
-            for alpha in (0.3, 0.8):
+            for alpha in (0.0, 0.3, 0.8):  # 0: the curriculum alone
                 taught({"distill.alpha": alpha})
             cosine = launcher.bind({"seed": seed, "schedule": "cosine"})
             cosine()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -282,7 +283,7 @@ def solver(
     model = normalise_over_ranks(model.to(device), misc.accumulate)
     if misc.channels_last:  # before the optimiser: its state has the layout of the weights
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _check_batch(train, heard.augments)
+    _check_batch(train, heard.plan.group)
     loss = registry.build("loss", _plain(cfg, "loss"), spec.sources)
     optim = registry.build("optim", _plain(cfg, "optim"), model.parameters(), misc.fused)
     continue_optim(optim, start)
@@ -394,7 +395,8 @@ def _heard(
         train.steps * train.batch_size,
         cfg.seed,
         model.inference.normalise,
-        augments.batch_multiple,
+        train.batch_size,
+        math.lcm(augments.batch_multiple, getattr(distillation, "group_size", 1)),
         loader_augments.for_segments(frames) if loader_augments.augments else None,
         train.fixed_crops,
         getattr(dataset, "trust", None),  # of the data sets whose labels may be wrong
@@ -438,12 +440,12 @@ def _validation_metric(config: ValidConfig) -> SingleMetric:
     return metric
 
 
-def _check_batch(train: TrainConfig, augments: BatchAugments) -> None:
-    share, multiple = train.batch_size // distrib.world_size(), augments.batch_multiple
-    if share % multiple:
+def _check_batch(train: TrainConfig, group: int) -> None:
+    share = train.batch_size // distrib.world_size()
+    if share % group:
         raise ConfigError(
-            f"train.batch_size: {share} segments a process are no multiple of {multiple}, which "
-            "augment.batch.remix.group_size asks for; change one of them"
+            f"train.batch_size: {share} segments a process are no multiple of {group}, which "
+            "augment.batch.remix.group_size (or distill.group_size) asks for; change one of them"
         )
 
 

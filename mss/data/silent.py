@@ -121,13 +121,18 @@ class SilentStemSegments:
         stem = self.stems.index(span.stem)
         stems = torch.zeros(len(self.stems), *recording.shape)
         trust = torch.zeros(len(self.stems))
-        stems[stem], trust[stem] = self._labelled(stem, epoch, generator), 1.0
+        stems[stem], trust[stem] = self._labelled(stem, epoch, generator)
         return Segment(stems, self.stems, trust, rest=recording)
 
-    def _labelled(self, stem: int, epoch: int, generator: np.random.Generator) -> Tensor:
-        """Return an excerpt [C, T] of a labelled stem, one that sounds if that can be found."""
+    def _labelled(
+        self, stem: int, epoch: int, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return an excerpt [C, T] of a labelled stem, and how far it is trusted.
+
+        One that sounds and is trusted, if that can be found.
+        """
         for _ in range(_ATTEMPTS):
-            found = self.labelled[epoch, int(generator.integers(len(self.labelled)))].stems[stem]
-            if found.any():
+            found = self.labelled[epoch, int(generator.integers(len(self.labelled)))]
+            if found.stems[stem].any() and found.trust[stem] > 0:
                 break
-        return found
+        return found.stems[stem], found.trust[stem]

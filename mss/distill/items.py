@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class ItemPlan:
         items: of an epoch, over all ranks.
         seed: of the run.
         normalise: as the model's contract says.
-        group: consecutive items among which an augmentation may exchange stems.
+        batch_size: items of an update, over all ranks.
+        group: consecutive items among which stems may be exchanged.
         loader_augment: of the labelled and pseudo-labelled songs.
         fixed: every epoch has the same crops.
         trust: of the labelled songs' stems.
@@ -46,6 +48,7 @@ class ItemPlan:
     items: int
     seed: int
     normalise: Normalise = "none"
+    batch_size: int = 1
     group: int = 1
     loader_augment: LoaderAugment | None = None
     fixed: bool = False
@@ -105,6 +108,11 @@ def training_items(
         ConfigError, DataError: of the songs to add: no folder is named, it is not there, it does
             not fit the data set.
     """
+    if plan.fixed and plan.beginning is not None:
+        raise ConfigError(
+            "distill.curriculum.epochs: with train.fixed_crops the songs of the first epochs would "
+            "be those of all; set one of the two to 0 or false"
+        )
     if not isinstance(config, PseudoLabelConfig | UnlabelledConfig):
         dataset = plan.dataset(
             tracks, plan.items, plan.seed, plan.trust, plan.loader_augment, plan.beginning
@@ -117,12 +125,27 @@ def training_items(
             f"distill.share: {config.share} of {plan.items} items, in groups of {plan.group}, "
             "leaves one kind without any; raise train.items"
         )
+    _check_batches(shares, plan, config.share)
     first = plan.dataset(tracks, count, plan.seed, plan.trust, plan.loader_augment, plan.beginning)
     if isinstance(config, PseudoLabelConfig):
         added, second, marks = _pseudo_labelled(config, tracks, plan, extra)
     else:
         added, second, marks = _unlabelled(config, tracks, targets, plan, extra)
     return TrainingItems(MixedSegments(first, second, shares, plan.items), (added,), marks)
+
+
+def _check_batches(shares: Shares, plan: ItemPlan, share: float) -> None:
+    """Make sure that at least a half of every batch is labelled: else weights would cancel out."""
+    steps = plan.items // plan.batch_size
+    ends = [shares.counts(step * plan.batch_size)[1] for step in range(steps + 1)]
+    most = max(after - before for before, after in pairwise(ends))
+    if 2 * most > plan.batch_size:
+        raise ConfigError(
+            f"distill.share: {share} makes {most} of the {plan.batch_size} items of a batch others "
+            f"than labelled ones, which come in groups of {plan.group} (for remix); at least half "
+            "have to be labelled: take train.batch_size of an even number of groups, or a smaller "
+            "augment.batch.remix.group_size"
+        )
 
 
 def _pseudo_labelled(

@@ -36,7 +36,8 @@ class ReleasedTeacher:
 
     Attributes:
         name: full name.
-        digest: of everything that decides its estimates.
+        digest: of everything that decides its estimates of its own sources.
+        taught_digest: of everything that decides those of the student's.
         rows: [S, S'] of ones and zeros, from the teacher's sources to the student's.
         taught: names of the student's sources that it can teach.
 
@@ -66,6 +67,8 @@ class ReleasedTeacher:
         self.name = release.name
         self.digest = _digest(release)
         self.rows = source_rows(targets, own.sources)
+        mapped = json.dumps([self.digest, targets.sources, self.rows.tolist()])
+        self.taught_digest = hashlib.sha256(mapped.encode()).hexdigest()
         self.taught = tuple(
             source for source, row in zip(targets.sources, self.rows, strict=True) if row.any()
         )

@@ -48,9 +48,9 @@ class SilentStem(TargetProvider):
 
     def __call__(self, batch: Batch, target: Target | None, progress: Progress) -> Target:
         assert target is not None, "the references come first"
-        if batch.rest is None:
-            return target
+        # also without any recording: ranks have to tell the same parts of a loss
+        rest = torch.zeros_like(batch.mix) if batch.rest is None else batch.rest
         unlabelled = batch.unlabelled  # [B]
         members = (target.weight == 0) & unlabelled[:, None]
         weight = self.weight * (unlabelled & members.any(dim=1)).to(torch.float32)
-        return replace(target, remainder=Remainder(batch.rest, members, weight))
+        return replace(target, remainder=Remainder(rest, members, weight))

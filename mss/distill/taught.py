@@ -12,7 +12,7 @@ from torch import Tensor
 from mss.core.cache import cache_root
 from mss.core.files import atomic_path
 
-FORM = 1
+FORM = 2
 """Of the files; raise it when what they hold changes."""
 
 

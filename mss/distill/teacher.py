@@ -92,7 +92,7 @@ class TeacherDistillation(TargetProvider):
         self.store: TaughtStore | None = None
         if config.cache and run.fixed_crops and not run.augmented:
             shape = (len(sources), run.model.spec.channels, run.segment_frames)
-            self.store = TaughtStore(self.teacher.digest, shape)
+            self.store = TaughtStore(self.teacher.taught_digest, shape)
             logger.info(
                 "The teacher's estimates of %d segments are kept: %.2f GiB in %s",
                 run.items,

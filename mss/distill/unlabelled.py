@@ -155,8 +155,9 @@ class RemixIt(AveragedTeacher):
                 "remixit", self.run.seed, progress.epoch, progress.step, group
             )
             within = torch.tensor(members)
-            for source in range(waves.shape[1]):
-                origin[within, source] = within[torch.randperm(len(members), generator=generator)]
+            first = int(torch.randint(len(members), (), generator=generator))
+            for source in range(waves.shape[1]):  # neighbouring sources come from different songs
+                origin[within, source] = within.roll(first + source)
         index = origin.to(waves.device)[:, :, None, None].expand_as(waves)
         remixed = waves.gather(0, index)
         return remixed.sum(dim=1), remixed, self.config.weight

@@ -80,4 +80,4 @@ def test_a_batch_that_the_remix_can_not_share():
     train = build._typed(cfg, "train", build.TrainConfig)
     augments = build.build_augments(cfg, AudioSpec(("a",)))
     with pytest.raises(ConfigError, match=r"train\.batch_size: 6 .*group_size"):
-        build._check_batch(train, augments)
+        build._check_batch(train, augments.batch_multiple)

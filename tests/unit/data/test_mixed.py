@@ -129,6 +129,17 @@ def test_a_labelled_stem_lies_where_that_stem_is_silent(tracks, recordings):
     assert torch.equal(again[2, 7].rest, items[2, 7].rest)
 
 
+def test_a_stem_that_is_not_trusted_is_not_taught(tracks, recordings):
+    spans = [SilentSpan("r1", "bass", 0, 200)]
+
+    def never(track, start, frames):
+        return torch.zeros(4)
+
+    half = SegmentDataset(tracks("one", 0), FRAMES, 30, seed=1, trust=never)
+    items = SilentStemSegments(recordings, spans, half, 4, seed=5)
+    assert items[0, 0].trust.tolist() == [0] * 4
+
+
 def test_silence_that_is_too_short_is_told(tracks, recordings):
     labelled = SegmentDataset(tracks("one", 0), FRAMES, 30, seed=1)
     with pytest.raises(DataError, match=r"recordings: no part .* as long as a segment"):

@@ -132,6 +132,17 @@ def test_estimates_are_kept_by_content_where_segments_come_back(tmp_path, monkey
     assert not torch.equal(other[1], first[1])
 
 
+def test_students_of_other_sources_do_not_meet_in_the_store(tmp_path):
+    """The same mix and the same teacher, but another row of its estimates."""
+    batch = batch_of()
+    taught = taught_by("bbbb2222", batch.mix)
+    for row, source in ((1, "vocals"), (0, "drums")):
+        run = surroundings(tmp_path, {source: [source]}, fixed_crops=True)
+        provider = TeacherDistillation(TeacherConfig(model="bbbb2222", blend=1.0), run)
+        target = provider(batch, target_of(run, batch), AT)
+        torch.testing.assert_close(target.sources[:, 0], taught[:, row], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("changes", [{}, {"fixed_crops": True, "augmented": ("scale",)}])
 def test_nothing_is_kept_where_no_segment_comes_back(tmp_path, changes):
     provider = TeacherDistillation(

@@ -140,6 +140,16 @@ def test_a_silent_stem_leaves_the_sum_of_the_others():
     assert target.weight.tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
 
 
+def test_a_rank_without_recordings_tells_of_the_remainder_too():
+    """Ranks add up the parts of a loss by their names."""
+    target = SilentStem(SilentStemConfig(), surroundings())(
+        toy_batch(), references(toy_batch()), AT
+    )
+    assert target.remainder is not None
+    assert not target.remainder.weight.any()
+    assert not target.remainder.members.any()
+
+
 @pytest.mark.parametrize(
     ("provider", "config"),
     [

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ import torch
 from tiny_release import make_repo
 
 from mss.core.audio_io import read_audio
+from mss.core.errors import ConfigError
 from mss.core.targets import TargetMap
 from mss.data.folder import FolderDataset
+from mss.data.segments import Beginning
 from mss.distill.items import ItemPlan, training_items
 from mss.distill.pseudo import PseudoLabelConfig, SelectConfig, read_labels
 from mss.metrics.energy import NSDR
@@ -135,7 +138,7 @@ def test_a_training_takes_them_beside_the_labelled_songs(repo, songs, tmp_path):
     config = FolderDataset.Config(root=str(data), samplerate=RATE)
     tracks = FolderDataset(config).split("train")
     targets = TargetMap.make({}, tracks.stems)
-    plan = ItemPlan(RATE // 2, 16, seed=3, group=4)
+    plan = ItemPlan(RATE // 2, 16, seed=3, batch_size=8, group=4)
     chosen = PseudoLabelConfig(
         songs="labelled",
         root=str(out),
@@ -150,6 +153,12 @@ def test_a_training_takes_them_beside_the_labelled_songs(repo, songs, tmp_path):
     assert trust[8:12].eq(1).all()
     assert 0 < trust[4:8].mean() < 1
     assert [track.name for track in items.added[0].tracks] == ["a", "b"]
+    # a batch of one group would be labelled or not, and weights would cancel out
+    with pytest.raises(ConfigError, match=r"distill\.share: 0\.5 makes 4 of the 4 items"):
+        training_items(tracks, targets, replace(plan, batch_size=4), chosen)
+    fixed = replace(plan, fixed=True, beginning=Beginning(1, frozenset({"c"})))
+    with pytest.raises(ConfigError, match=r"distill\.curriculum\.epochs: with train\.fixed_crops"):
+        training_items(tracks, targets, fixed, None)
     # what is chosen is part of the data's identity
     path = out / "train" / "a" / "labels.json"
     content = json.loads(path.read_text())
