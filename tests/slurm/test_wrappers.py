@@ -21,11 +21,13 @@ import os, signal, subprocess, sys, time
 names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "OMP_NUM_THREADS")
 print(*(f"{{name}}={{os.environ.get(name)}}" for name in names), *sys.argv[1:])
 rank = os.environ.get("RANK", "0")
+checkpoint = "checkpoint." + rank
 if "SLURM_JOB_ID" not in os.environ or "SLURM_RESTART_COUNT" in os.environ:
-    sys.exit(print("finished", rank))
+    sys.exit(print("finished from", checkpoint if os.path.exists(checkpoint) else "nothing"))
 
 def on_preemption(*_):
-    print("checkpoint", rank)
+    # not a line of the log: what a task prints right before its job is requeued may not reach it
+    open(checkpoint, "w").close()
     if rank == "0":
         subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
     sys.exit(143)
@@ -71,7 +73,7 @@ def test_a_preempted_job_goes_on_in_the_same_log(slurm, clone, stand_in, elsewhe
         place = f"RANK={rank} LOCAL_RANK={rank} WORLD_SIZE={tasks} MASTER_ADDR=127.0.0.1"
         started = f"{place} OMP_NUM_THREADS=1 run train.epochs=3 a=/slurm/train.sh b='x y'"
         assert lines.count(started) == 2, log
-        assert lines.index(f"checkpoint {rank}") < lines.index(f"finished {rank}"), log
+        assert lines.count(f"finished from checkpoint.{rank}") == 1, log
     assert re.search(rf"job {job}, start 1 .*job {job}, start 2 ", log, re.DOTALL)
     assert not list(elsewhere.iterdir())
 
@@ -82,7 +84,7 @@ def test_the_time_limit_announces_itself(slurm, clone, stand_in, elsewhere):
     wrapper = clone.root / "slurm" / "train.sh"
     job = slurm.submit(*options, wrapper, cwd=elsewhere, **clone.environment)
     slurm.wait(job)
-    assert "checkpoint 0" in slurm.log(job)
+    assert "finished from checkpoint.0" in slurm.log(job)
     assert slurm.restarts(job) == 1
 
 
