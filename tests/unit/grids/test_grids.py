@@ -24,6 +24,7 @@ def groups() -> Iterator[str]:
 GRIDS = [
     "baselines",
     "label_noise",
+    "label_noise_judges",
     "pseudo_label",
     "pskd",
     "pskd_hdemucs",
