@@ -96,10 +96,13 @@ def _whole(folder: Path, make: Callable[[Path], None]) -> None:
 
 
 def _songs() -> Path:
-    """Return the folder of the composed songs, which are made on first use."""
+    """Return the folder of the composed songs of dset=demo_large, which are made on first use."""
+    from mss.compose import compose_config
     from mss.data.synth.demo import ensure_demo_dataset
 
-    return ensure_demo_dataset(None, "demo_large", 0).absolute()
+    dset = compose_config(["dset=demo_large"]).dset
+    root = None if dset.root is None else Path(dset.root)
+    return ensure_demo_dataset(root, dset.size, dset.seed).absolute()
 
 
 def _derived() -> Path:
