@@ -10,10 +10,9 @@ from statistics import fmean
 from typing import Any
 
 from grids._history import number
+from mss.eval.run_tests import TEST_TRACKS
 from mss.eval.statistics import PairedStatistics, paired_statistics
 from mss.metrics.energy import NSDR
-
-TEST_TRACKS = "test_tracks.json"
 
 
 @dataclass(frozen=True)

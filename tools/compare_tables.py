@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from mss.eval.candidates import Candidate
 from mss.eval.comparison import ALL, Comparison, ComparisonRow, Level, MeasureComparison
+from mss.eval.recovery import recovery
 from mss.eval.statistics import FEW_SONGS, LEVEL, MIN_SONGS, TIE, Interval
 from mss.eval.table import plural
 from mss.report.plots import PairedPanel, PairedRow
@@ -137,6 +139,38 @@ def sentence(row: ComparisonRow, reference: str, unit: str) -> str:
         f"{row.system} is {found.verdict} than {reference}: {numbers},"
         f" better in {found.won} of {found.songs} songs ({100 * found.won / found.songs:.0f} %)"
     )
+
+
+def recovery_table(
+    candidates: Sequence[Candidate], unharmed: str, measure: str | None = None
+) -> Table:
+    """Return which share of a loss each candidate makes good.
+
+    Args:
+        candidates: the harmed one, and the others, the unharmed one among them.
+        unharmed: its name.
+        measure: the only one to look at; None: all that are shared.
+    """
+    harmed, *others = candidates
+    (clean,) = (candidate for candidate in others if candidate.name == unharmed)
+    columns = (
+        Column("system", left=True),
+        Column("measure", left=True),
+        Column("lost", ".2f"),
+        Column("regained", ".0%"),
+        Column(f"{PERCENT} of it"),
+    )
+    rows = []
+    for remedied in (candidate for candidate in others if candidate is not clean):
+        for id in (id for id in harmed.ids(measure) if id in {*clean.ids(), *remedied.ids()}):
+            found = recovery(clean, harmed, remedied, id)
+            interval = found.interval
+            shown = f"{interval.low:.0%} to {interval.high:.0%}" if interval else "not known"
+            name = harmed.seeds[0][id].measure.name
+            rows.append((remedied.name, name, found.lost, found.share, shown))
+    note = f"not known: where the interval of {harmed.name}'s loss holds 0, it has no share"
+    title = f"What of the loss from {unharmed} to {harmed.name} is regained"
+    return Table(columns, tuple(rows), title, (note,) if "not known" in str(rows) else ())
 
 
 def all_values(comparison: Comparison) -> Table:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mss.core.errors import ConfigError, nearest_name_hint
 from mss.eval.museval_results import is_museval_folder, read_stored
 from mss.eval.results import SUMMARY, StoredResults
+from mss.eval.run_tests import TEST_TRACKS
 from mss.metrics.base import Measure
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -53,12 +55,21 @@ class Candidate:
         ]
 
 
+def read_seeds(name: str, folders: Sequence[Path]) -> Candidate:
+    """Read one configuration of which each of `folders` is a seed; see read_candidate.
+
+    Raises:
+        ConfigError, DataError: as read_candidate.
+    """
+    return Candidate(name, tuple(_read_system(str(folder), folder) for folder in folders))
+
+
 def read_candidate(argument: str, root: Path) -> Candidate:
     """Read ``[NAME=]RESULTS[,RESULTS...]``: one configuration, one results folder a seed.
 
-    RESULTS is a results folder, the folder of a system, the name of a system below `root`, or a
-    folder of museval's own files. Of a system, everything that was scored is read. A NAME is needed
-    only where two configurations would have the same.
+    RESULTS is a results folder, the folder of a system, the name of a system below `root`, the
+    folder of a run that was tested, or a folder of museval's own files. Of a system, everything
+    that was scored is read. A NAME is needed only where two configurations would have the same.
 
     Raises:
         ConfigError: there are no such results, they are of several systems, or two seeds are the
@@ -78,6 +89,24 @@ def read_candidate(argument: str, root: Path) -> Candidate:
     if not name:
         name = own.system if len(seeds) == 1 else f"{own.system} and {len(seeds) - 1} more"
     return Candidate(name if own.label is None else f"{name} ({own.label})", tuple(seeds))
+
+
+def shared_sources(tables: Sequence[Scores], track: str) -> set[str]:
+    """Return the sources that every table defines in a song.
+
+    None where their scores have no mean, since some are the one infinity and some the other.
+    """
+    first, *others = (table.get(track, {}) for table in tables)
+    shared = set(first).intersection(*others)
+    values = {table[track][source] for table in tables for source in shared}
+    return set() if {math.inf, -math.inf} <= values else shared
+
+
+def song_score(system: Sequence[ScoreTable], track: str, sources: Iterable[str]) -> float:
+    """Return the mean over sources and seeds."""
+    return statistics.fmean(
+        table.scores[track][source] for table in system for source in sorted(sources)
+    )
 
 
 def _read_system(text: str, root: Path) -> dict[str, ScoreTable]:
@@ -113,7 +142,7 @@ def _results_folders(text: str, root: Path) -> list[Path]:
             found = sorted(path.parent for path in place.glob(f"{depth}{SUMMARY}"))
             if found:
                 return found
-        if is_museval_folder(place):
+        if is_museval_folder(place) or (place / TEST_TRACKS).exists():
             return [place]
     if places:
         raise ConfigError(

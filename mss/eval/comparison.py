@@ -10,7 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mss.core.errors import ConfigError, DataError, nearest_name_hint
-from mss.eval.candidates import Candidate, Scores, ScoreTable
+from mss.eval.candidates import (
+    Candidate,
+    Scores,
+    ScoreTable,
+    shared_sources,
+    song_score,
+)
 from mss.eval.caveats import remark_notes, settings_note, unknown_data_note
 from mss.eval.statistics import PairedStatistics, paired_statistics
 from mss.metrics.base import Measure
@@ -263,7 +269,7 @@ def _compare_system(
     """Return a row for each source that is defined somewhere, and one for all of them."""
     tables = [table.scores for table in (*reference, *other)]
     tracks = sorted({track for table in tables for track in table})
-    shared = {track: _shared_sources(tables, track) for track in tracks}  # {song: sources}
+    shared = {track: shared_sources(tables, track) for track in tracks}  # {song: sources}
     sources = [
         source
         for source in reference[0].results.sources
@@ -277,7 +283,7 @@ def _compare_system(
             if (known := all_known if source == ALL else all_known & {source})
         }
         pairs = [
-            (_song_score(other, track, known), _song_score(reference, track, known))
+            (song_score(other, track, known), song_score(reference, track, known))
             for track, known in chosen.items()
         ]
         scores, reference_scores = zip(*pairs, strict=True)
@@ -291,24 +297,6 @@ def _compare_system(
         )
 
     return [row(source) for source in (*sources, ALL)] if sources else []
-
-
-def _shared_sources(tables: Sequence[Scores], track: str) -> set[str]:
-    """Return the sources that every table defines in a song.
-
-    None where their scores have no mean, since some are the one infinity and some the other.
-    """
-    first, *others = (table.get(track, {}) for table in tables)
-    shared = set(first).intersection(*others)
-    values = {table[track][source] for table in tables for source in shared}
-    return set() if {math.inf, -math.inf} <= values else shared
-
-
-def _song_score(system: Sequence[ScoreTable], track: str, sources: Iterable[str]) -> float:
-    """Return the mean over sources and seeds."""
-    return statistics.fmean(
-        table.scores[track][source] for table in system for source in sorted(sources)
-    )
 
 
 def _level(

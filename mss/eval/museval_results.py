@@ -14,6 +14,7 @@ import numpy as np
 from mss.core.errors import DataError
 from mss.eval.museval_json import METRICS, Framewise, read_museval_framing, read_museval_json
 from mss.eval.results import SUMMARY, StoredResults, read_results
+from mss.eval.run_tests import TEST_TRACKS, read_run_test
 from mss.metrics.base import Measure
 from mss.metrics.bsseval_metric import BSSEval, FramesConfig
 
@@ -29,11 +30,13 @@ def is_museval_folder(folder: Path) -> bool:
 
 
 def read_stored(folder: Path) -> StoredResults:
-    """Read a results folder of ours, or one of museval's layout.
+    """Read a results folder of ours, a run's own test, or a folder of museval's layout.
 
     Raises:
-        DataError: it is neither, or a file of it can't be read.
+        DataError: it is none of them, or a file of it can't be read.
     """
+    if not (folder / SUMMARY).exists() and (folder / TEST_TRACKS).exists():
+        return read_run_test(folder)
     by_museval = not (folder / SUMMARY).exists() and is_museval_folder(folder)
     return read_museval_results(folder) if by_museval else read_results(folder)
 

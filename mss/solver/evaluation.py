@@ -22,6 +22,7 @@ from mss.core.targets import TargetMap
 from mss.core.types import Estimate, Target, Track
 from mss.data.tracks import TrackSet
 from mss.eval.estimators import read_mixture
+from mss.eval.run_tests import TEST_TRACKS
 from mss.infer.separate import model_chunk_fn, separate
 from mss.infer.shifts import draw_shifts
 from mss.metrics.base import Measure, Metric
@@ -50,10 +51,6 @@ class SetScores:
 
     summary: dict[str, Any]
     tracks: dict[str, dict[str, dict[str, float | None]]]
-
-
-TEST_TRACKS = "test_tracks.json"
-"""What each song of the test gave, in a run's folder."""
 
 
 class TrackEvaluation:
