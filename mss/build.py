@@ -24,6 +24,7 @@ from mss.augment.loader import LoaderAugments, make_loader_augment
 from mss.compose import OPEN_MAPPINGS, DictConfig, OmegaConf
 from mss.compose import compose_config as compose_config  # part of this module's interface
 from mss.core import distrib, registry
+from mss.core.device import choose_device as choose_device  # as compose_config
 from mss.core.errors import ConfigError
 from mss.core.rng import derive_seed
 from mss.core.separator import Separator
@@ -33,6 +34,7 @@ from mss.data.loader import SegmentLoader
 from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain, TargetProvider
 from mss.distill.curriculum import first_songs
+from mss.distill.held_out import check_added
 from mss.distill.items import ItemPlan, TrainingItems, training_items
 from mss.distill.references import References
 from mss.distill.surroundings import Surroundings
@@ -112,35 +114,6 @@ def locked_values(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(resolved, dict)
     plain: dict[str, Any] = json.loads(json.dumps(kept(resolved, "")))  # what the lock reads back
     return plain
-
-
-def choose_device(name: str, local_rank: int = 0) -> torch.device:
-    """Return the device that misc.device names; "auto" is a GPU where there is one.
-
-    Args:
-        name: of the device.
-        local_rank: of this process among those on its machine; each has a GPU of its own, unless
-            `name` says which.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and torch.cuda.device_count():
-        # a scheduler may show each process its own GPU alone
-        name = f"cuda:{local_rank % torch.cuda.device_count()}"
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError("models do not run on it")
-        torch.empty(1, device=device)
-    # torch built without CUDA asserts instead of raising a RuntimeError
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"misc.device: {name!r} can't be used ({reason}); use auto, cpu, cuda, cuda:1 or mps"
-        ) from error
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
 
 
 def build_device(cfg: DictConfig, local_rank: int = 0) -> torch.device:
@@ -270,10 +243,12 @@ def solver(
     spec = AudioSpec(target_map.sources, train_set.samplerate, train_set.channels)
     model = build_model(cfg, spec)
     heard = _heard(cfg, train, dataset, train_set, target_map, model, device)
-    sets = [train_set, valid_set, *([test_set] if test_set else []), *heard.items.added]
+    sets = [train_set, valid_set, *([test_set] if test_set else [])]
+    check_added(heard.items.added, heard.items.origins, sets, dataset)
     values = locked_values(cfg) | {"spec": registry.dump_config(spec)}
     if heard.loader_augments.backends:  # what this machine chose, and another one may not have
         values["backends"] = dict(heard.loader_augments.backends)
+    sets += heard.items.added
     lock = RunLock(folder, values, sets, heard.items.fingerprints, OPEN_MAPPINGS)
     lock.check(misc.accept_changes)
 
@@ -305,7 +280,7 @@ def solver(
         train.fixed_crops,
         heard.augmentations,
         Precision(train.precision, device).autocast,
-        misc.accumulate or 1,
+        misc.accumulate or train.batch_size,  # to be found out: with the least memory till then
         cfg.seed,
     )
 

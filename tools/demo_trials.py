@@ -1,7 +1,8 @@
 """Make the data of the grids that need some: ``python -m tools.demo_trials GRID``.
 
 label_noise: a copy of the composed songs with stems exchanged in some training songs.
-pseudo_label: a quarter of them with their stems, and the mixtures of the rest.
+pseudo_label: a quarter of them with their stems, the mixtures of the rest, and the truth about
+    these for an oracle.
 
 Everything goes into `cluster.derived` (outputs/derived) and is found there by conf/dset. What is
 there already stays.
@@ -53,8 +54,9 @@ def label_noise(songs: Path, derived: Path) -> list[Path]:
 
 
 def pseudo_label(songs: Path, derived: Path) -> list[Path]:
-    """Make the labelled quarter, and the recordings of the rest."""
+    """Make the labelled quarter, the recordings of the rest, and what they are made of."""
     few, rest = derived / "demo_large_few", derived / "demo_large_unlabelled"
+    truth = derived / "demo_large_truth"
     train = sorted(path for path in (songs / "train").iterdir() if path.is_dir())
     labelled, others = train[::FEW], [song for i, song in enumerate(train) if i % FEW]
 
@@ -70,9 +72,14 @@ def pseudo_label(songs: Path, derived: Path) -> list[Path]:
             (folder / song.name).mkdir()
             (folder / song.name / "mixture.wav").symlink_to(song / "mixture.wav")
 
-    for folder, make in ((few, make_few), (rest, make_rest)):
+    def make_truth(folder: Path) -> None:
+        for song in others:
+            (folder / song.name).symlink_to(song)
+
+    made = {few: make_few, rest: make_rest, truth: make_truth}
+    for folder, make in made.items():
         _whole(folder, make)
-    return [few, rest]
+    return list(made)
 
 
 MAKERS: dict[str, Callable[[Path, Path], list[Path]]] = {

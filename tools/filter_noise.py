@@ -15,14 +15,12 @@ next song, and one with another margin has nothing left to measure.
 """
 
 import argparse
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mss.core.errors import ConfigError, StemgridError
 
@@ -175,14 +173,12 @@ def load_judge(
     plugins: bool = False,
 ) -> "StemJudge":
     """Return a released model, or bag, as the judge of stems at the songs' sample rate."""
+    from mss.distill.release_digest import release_digest
     from mss.distill.stem_energies import StemJudge
     from mss.eval.separation import recording_separator
-    from mss.infer.backends.store import model_digest
     from mss.infer.bag import bag_chunk_fn
 
     release = repo.load(name, device, plugins)
-    parts: list[Any] = [[model_digest(member) for member in release.members]]
-    parts += [release.weights, str(release.inference)]
     separate = recording_separator(
         bag_chunk_fn(release.members, release.weights),
         release.spec,
@@ -191,8 +187,7 @@ def load_judge(
         batch_size=batch_size,
         device=device,
     )
-    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return StemJudge(release.name, digest, release.spec.sources, separate)
+    return StemJudge(release.name, release_digest(release), release.spec.sources, separate)
 
 
 def _verdict_table(verdicts: "Verdicts", tracks: "TrackSet", criterion: "Criterion") -> str:

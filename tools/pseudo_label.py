@@ -5,76 +5,65 @@
 Each song becomes DIR/train/SONG/{stem}.flac, which add up to it, and labels.json: scores of every
 stem in every segment, and a weight. labels.csv lists them all. A training takes the folder by
 ``distill=pseudo_label distill.songs=NAME distill.root=DIR``. Songs that are done are passed over:
-the same command goes on where it was stopped.
+the same command goes on where it was stopped. A song is made again where its recording, its
+references, or the options are others than it was made with; one that can't be stays as it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
-import logging
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from mss.core.errors import ConfigError, DataError, StemgridError
+from tools.pseudo_label_song import Options, SongLabeller
 from tools.quality import add_score_options, quality_config
-from tools.quality_song import given_stems, open_song, scored_row, segment_scorer
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from mss.distill.pseudo import Label
-    from mss.distill.quality.config import QualityConfig
-    from mss.distill.quality.recording import Recording
-    from mss.distill.quality.regressor import RidgeRegressor
-    from mss.infer.engine import Engine
-    from mss.release.repo import Release
-
-logger = logging.getLogger(__name__)
-
-EXPECTED, TRUE = "sdr", "true_sdr"
-"""Names of the score that a regressor expects, and of the one that references give."""
-
-TRAIN = "train"
 TABLE = "labels.csv"
 
 
-@dataclass(frozen=True)
-class Options:
-    """How songs are labelled.
+@dataclass
+class Survey:
+    """What earlier calls left in a folder of labelled songs.
 
     Attributes:
-        config: of the scores.
-        out: folder of the labelled songs.
-        regressor: of tools.validate_score: gives the expected SDR, and by it the weight.
-        references: a folder with the true stems, SONG/STEM.wav, for experiments.
-        format: of the stems.
+        done: names of the songs that are as they would be made now.
+        outdated: why others have to be made again, by name.
+        faults: what is wrong with the rest, by name.
     """
 
-    config: QualityConfig
-    out: Path
-    regressor: RidgeRegressor | None
-    references: Path | None
-    format: str
+    done: set[str] = field(default_factory=set)
+    outdated: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """Return in a line how many songs are made again, and why."""
+        reasons = Counter(" and ".join(why) for why in self.outdated.values())
+        counts = ", ".join(f"{why} ({count})" for why, count in reasons.items())
+        many = len(self.outdated)
+        return f"{many} {'song is' if many == 1 else 'songs are'} made again: {counts}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Label every song; return the exit status."""
     args = _parser().parse_args(argv)
     try:
-        from mss.build import choose_device
+        from mss.core.audio_formats import parse_format
+        from mss.core.device import choose_device
+        from mss.data.scan import AUDIO_SUFFIXES
         from mss.distill.quality.regressor import RidgeRegressor
         from mss.release.repo import Repo
 
-        device = choose_device(args.device)
-        release = Repo(args.repo).load(args.teacher, device, args.plugins)
+        form = parse_format(args.format)
+        if form.extension not in AUDIO_SUFFIXES:
+            raise ConfigError(f"--format: a training reads wav and flac, not {args.format}")
+        config = quality_config(args)
+        release = Repo(args.repo).load(args.teacher, choose_device(args.device), args.plugins)
         regressor = None if args.regressor is None else RidgeRegressor.load(args.regressor)
         if regressor is None:
             print(
@@ -83,14 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
                 file=sys.stderr,
             )
         songs = named_songs(args.mixtures)
-        options = Options(quality_config(args), args.out, regressor, args.references, args.format)
-        failed = label_songs(songs, release, options)
+        labeller = SongLabeller(
+            release, Options(config, args.out, regressor, args.references, form)
+        )
+        found = survey(songs, labeller)
+        if found.outdated:
+            print(f"pseudo_label: {found.told()}", file=sys.stderr)
+        failed = label_songs(songs, labeller, found)
     except (StemgridError, OSError) as error:
         print(f"pseudo_label: {error}", file=sys.stderr)
         return 1
     for song, fault in failed.items():
         print(f"pseudo_label: {song}: {fault}", file=sys.stderr)
-    print(f"{len(songs) - len(failed)} of {len(songs)} songs are labelled in {args.out}")
+    done = len(songs.keys() - failed.keys())
+    print(f"{done} of {len(songs)} songs are labelled in {args.out}")
     return 1 if failed else 0
 
 
@@ -121,136 +116,101 @@ def named_songs(folder: Path) -> dict[str, Path]:
     return dict(songs)
 
 
-def label_songs(songs: Mapping[str, Path], release: Release, options: Options) -> dict[str, str]:
-    """Label songs, those that are done left out.
+def survey(songs: Mapping[str, Path], labeller: SongLabeller) -> Survey:
+    """Hold what earlier calls left against what would be made now; change nothing.
+
+    Raises:
+        ConfigError: another model labelled a song that lies there.
+    """
+    from tqdm import tqdm
+
+    from mss.distill.pseudo import read_facts
+
+    found = Survey()
+    for name in tqdm(labeller.finished(), desc="checking", disable=None):
+        labels = labeller.labels(name)
+        try:
+            facts = read_facts(labels)
+            labeller.check_teacher(name, facts)
+            if name not in songs:
+                raise DataError(
+                    f"its recording is not in --in any more, and a training would still take what"
+                    f" {labels.parent} holds; put the recording back, or remove that folder"
+                )
+        except DataError as error:
+            found.faults[name] = str(error)
+            continue
+        try:
+            if why := labeller.changes(name, songs[name], facts):
+                found.outdated[name] = why
+            else:
+                found.done.add(name)
+        except DataError as error:
+            found.faults[name] = _with_remains(error, labels)
+    return found
+
+
+def label_songs(songs: Mapping[str, Path], labeller: SongLabeller, found: Survey) -> dict[str, str]:
+    """Label songs, those that are done left out, and list the labels in a table.
 
     Returns:
         Why a song could not be labelled, by its name. The others are done.
     """
     from tqdm import tqdm
 
-    from mss.core.files import write_text_atomic
-    from mss.distill.pseudo import LABELS, read_labels
-    from mss.infer.bag import bag_chunk_fn
-    from mss.infer.engine import ModelEngine
-    from mss.infer.output_map import consistent
+    from mss.distill.pseudo import read_labels
 
-    engine = consistent(
-        ModelEngine(bag_chunk_fn(release.members, release.weights), release.spec, release.inference)
-    )
-    failed: dict[str, str] = {}
-    done: dict[str, list[Label]] = {}
+    failed = dict(found.faults)
+    scores: dict[str, None] = {}
     for name, path in tqdm(songs.items(), desc="labelling", disable=None):
-        labels = options.out / TRAIN / name / LABELS
+        if name in failed:
+            continue
+        labels = labeller.labels(name)
         try:
-            if not labels.exists():
-                text = label_song(path, name, engine, release, options)
-                write_text_atomic(labels, text)  # last: with it the song is done
-            done[name] = read_labels(labels)
-            _check_teacher(labels, release.name)
+            if name not in found.done:
+                labeller.label(name, path)
+            scores |= dict.fromkeys(score for row in read_labels(labels) for score in row.scores)
         except DataError as error:
-            failed[name] = str(error)
-    write_text_atomic(options.out / TABLE, table(done))
+            failed[name] = _with_remains(error, labels)
+    done = {name: labeller.labels(name) for name in songs if name not in failed}
+    write_table(labeller.options.out / TABLE, done, list(scores))
     return failed
 
 
-def label_song(path: Path, name: str, engine: Engine, release: Release, options: Options) -> str:
-    """Separate a song into its folder; return the text of its labels.
+def write_table(path: Path, songs: Mapping[str, Path], scores: Sequence[str]) -> None:
+    """Write all labels as CSV, a line for each stem of each segment, song by song.
 
-    Raises:
-        DataError: the recording, or a reference, is not what it should be.
+    Args:
+        path: of the table.
+        songs: the file of each song's labels, of which one is in memory at a time.
+        scores: names of the columns.
     """
-    from mss.core.files import file_sha256
-    from mss.distill.pseudo import write_labels
-    from mss.infer.files import separate_file
+    from mss.core.files import atomic_path
+    from mss.distill.pseudo import read_labels
 
-    folder = options.out / TRAIN / name
-    separated = separate_file(engine, path, options.out / TRAIN, options.format, name=name)
-    clipped = {stem: count for stem, count in separated.clipped.items() if count}
-    if clipped:
-        logger.warning(
-            "%s: samples beyond full scale were cut off (%s); --format wav32 keeps them",
-            name,
-            ", ".join(f"{stem}: {count}" for stem, count in clipped.items()),
-        )
-    labels = list(_labels(path, folder, release, options, name))
-    return write_labels(
-        labels,
-        {
-            "song": name,
-            "sha256": file_sha256(path),
-            "teacher": release.name,
-            "samplerate": separated.samplerate,
-        },
-    )
-
-
-def _labels(
-    path: Path, folder: Path, release: Release, options: Options, name: str
-) -> Iterator[Label]:
-    """Yield a label for each stem of each segment."""
-    from mss.distill.pseudo import Label
-    from mss.distill.quality.scorer import score_segments
-
-    sources = release.spec.sources
-    with open_song(path) as song, given_stems(folder, sources, song, "the stems") as stems:
-        scorer = segment_scorer(song, release, None, options.config)
-        reference: AbstractContextManager[Recording | None] = nullcontext()
-        if options.references is not None:
-            reference = given_stems(options.references / name, sources, song, "--references")
-        with reference as truth:
-            for segment in score_segments(scorer, song.recording(), stems):
-                row = scored_row(
-                    segment.start / song.samplerate,
-                    segment.frames / song.samplerate,
-                    segment.scores,
-                    options.regressor,
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["song", "stem", "start", "frames", "weight", *scores])
+        for song, labels in songs.items():
+            for row in read_labels(labels):
+                values = [row.scores.get(name, math.nan) for name in scores]
+                shown = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
+                writer.writerow(
+                    [song, row.stem, row.start, row.frames, f"{row.weight:.4f}", *shown]
                 )
-                true = None
-                if truth is not None:
-                    true = true_sdr(truth.window(segment.start, segment.frames), segment.estimates)
-                for place, source in enumerate(sources):
-                    scores = {score: values[source] for score, values in row.scores.items()}
-                    if row.sdr is not None:
-                        scores[EXPECTED] = row.sdr[source]
-                    if true is not None:
-                        scores[TRUE] = true[place]
-                    weight = 1.0 if row.weight is None else row.weight[source]
-                    yield Label(segment.start, segment.frames, source, weight, scores)
 
 
-def true_sdr(references: Any, estimates: Any) -> list[float]:
-    """Return the nSDR (dB) of each source of a segment [S, C, T], NaN where it is silent."""
-    from mss.metrics.energy import NSDR
-
-    scores: list[float] = NSDR()(references, estimates, 1).tolist()
-    return scores
-
-
-def table(labels: Mapping[str, Sequence[Label]]) -> str:
-    """Return all labels as CSV: a line for each stem of each segment of each song."""
-    names = list(dict.fromkeys(n for rows in labels.values() for row in rows for n in row.scores))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["song", "stem", "start", "frames", "weight", *names])
-    for song, rows in labels.items():
-        for row in rows:
-            values = [row.scores.get(name, math.nan) for name in names]
-            shown = ["" if math.isnan(value) else f"{value:.4f}" for value in values]
-            writer.writerow([song, row.stem, row.start, row.frames, f"{row.weight:.4f}", *shown])
-    return text.getvalue()
-
-
-def _check_teacher(path: Path, teacher: str) -> None:
-    """Raise a ConfigError where a song was labelled by another model than the rest will be."""
-    import json
-
-    found = json.loads(path.read_text(encoding="utf-8")).get("teacher")
-    if found != teacher:
-        raise ConfigError(
-            f"{path}: this song was labelled by {found}, not by {teacher}; give another --out, or "
-            "remove the songs there"
-        )
+def _with_remains(fault: DataError, labels: Path) -> str:
+    """Return why a song could not be labelled, and what is there of it all the same."""
+    if not labels.exists():
+        return str(fault)
+    return (
+        f"{fault} ({labels.parent} still holds the labels of an earlier call; remove that folder "
+        "to leave the song out of a training)"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

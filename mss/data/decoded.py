@@ -93,13 +93,16 @@ def _to_float32(samples: npt.NDArray[Any]) -> Tensor:
     return torch.from_numpy(np.array(samples, dtype=np.float32))
 
 
-def decode_tracks(tracks: Sequence[IndexedTrack], kind: StoredKind) -> tuple[IndexedTrack, ...]:
+def decode_tracks(
+    tracks: Sequence[IndexedTrack], kind: StoredKind, key: str = "dset.cache"
+) -> tuple[IndexedTrack, ...]:
     """Return the songs, read from the decoded cache, which is filled where needed.
 
     Args:
         tracks: as the index gives them.
         kind: how samples are stored. "int16" takes half the space and the bandwidth, and needs
             sources of 16 bits.
+        key: that gives the kind, for messages.
 
     Raises:
         ConfigError: "int16" would round a source.
@@ -113,8 +116,8 @@ def decode_tracks(tracks: Sequence[IndexedTrack], kind: StoredKind) -> tuple[Ind
     ]
     if todo:
         itemsize = np.dtype(kind).itemsize
-        check_space(sum(int(np.prod(_shape(track))) * itemsize for track, _ in todo))
-        in_threads(lambda pair: _decode(pair[0], pair[1], kind), todo, "Decoding")
+        check_space(sum(int(np.prod(_shape(track))) * itemsize for track, _ in todo), key)
+        in_threads(lambda pair: _decode(pair[0], pair[1], kind, key), todo, "Decoding")
     return tuple(replace(track, reader=stems) for track, stems in zip(tracks, decoded, strict=True))
 
 
@@ -151,8 +154,12 @@ def open_array(path: Path, kind: StoredKind, shape: tuple[int, int, int]) -> np.
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(kind), shape=shape)
 
 
-def check_space(needed: int) -> None:
+def check_space(needed: int, key: str = "dset.cache") -> None:
     """Refuse to fill the disk.
+
+    Args:
+        needed: bytes.
+        key: that asks for them, for messages.
 
     Raises:
         DataError: fewer than `needed` bytes are free in the cache folder.
@@ -163,24 +170,24 @@ def check_space(needed: int) -> None:
     if free < needed:
         raise DataError(
             f"{folder}: the decoded cache needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are"
-            " free. Point $STEMGRID_CACHE to a larger disk, or give dset.cache=none"
+            f" free. Point $STEMGRID_CACHE to a larger disk, or give {key}=none"
         )
 
 
-def _decode(track: IndexedTrack, stems: DecodedStems, kind: StoredKind) -> None:
+def _decode(track: IndexedTrack, stems: DecodedStems, kind: StoredKind, key: str) -> None:
     with atomic_path(stems.path) as temporary:
         rows = open_array(temporary, kind, _shape(track))
         for row, name in enumerate(stems.names):
             for start in range(0, track.length, _BLOCK):
                 block = track.read(name, start, min(_BLOCK, track.length - start)).numpy()
                 rows[row, :, start : start + block.shape[1]] = (
-                    _as_int16(block, track, name) if kind == "int16" else block
+                    _as_int16(block, track, name, key) if kind == "int16" else block
                 )
         rows.flush()
 
 
 def _as_int16(
-    block: npt.NDArray[np.float32], track: IndexedTrack, name: str
+    block: npt.NDArray[np.float32], track: IndexedTrack, name: str, key: str
 ) -> npt.NDArray[np.int16]:
     """Convert without loss. Exactness is tested on the samples, whatever a header says."""
     scaled = block * np.float32(_INT16_SCALE)
@@ -188,7 +195,7 @@ def _as_int16(
     stored: npt.NDArray[np.int16] = clipped.astype(np.int16)
     if not np.array_equal(stored, scaled):
         raise ConfigError(
-            f"dset.cache: int16 would round {name!r} of track {track.name!r}"
-            f" ({track.facts[name].format}); give dset.cache=float32"
+            f"{key}: int16 would round {name!r} of track {track.name!r}"
+            f" ({track.facts[name].format}); give {key}=float32"
         )
     return stored

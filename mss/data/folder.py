@@ -33,6 +33,23 @@ from mss.data.tracks import MIXTURE, FileFacts, IndexedTrack, StemFiles, TrackSe
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class FolderKeys:
+    """What the user calls the values of a FolderDataset.Config, for messages.
+
+    Attributes:
+        root: the folder.
+        stems: the names of the stems; where the user does not choose them, the folder.
+        samplerate: the sample rate; None: the user does not choose it.
+        cache: the decoded copies.
+    """
+
+    root: str = "dset.root"
+    stems: str = "dset.stems"
+    samplerate: str | None = "dset.samplerate"
+    cache: str = "dset.cache"
+
+
 class FolderDataset:
     """Songs in folders of WAV or FLAC files."""
 
@@ -63,11 +80,23 @@ class FolderDataset:
         cache: CacheKind = "none"
 
     def __init__(
-        self, config: Config, name: str = "folder", valid_names: Collection[str] = ()
+        self,
+        config: Config,
+        name: str = "folder",
+        valid_names: Collection[str] = (),
+        keys: FolderKeys | None = None,
     ) -> None:
-        """Args: the keys; the data set's name; training songs that validate by convention."""
+        """Take the keys.
+
+        Args:
+            config: the keys.
+            name: of the data set.
+            valid_names: training songs that validate by convention.
+            keys: what the user calls them; None: keys of group `dset`.
+        """
         self.config = config
         self.name = name
+        self._keys = keys or FolderKeys()
         self._valid_names = frozenset(valid_names)
 
     def split(self, split: Split) -> TrackSet:
@@ -87,13 +116,15 @@ class FolderDataset:
             ConfigError, DataError: as `split`.
         """
         if split not in self._folders:
-            raise DataError(f"{self._root}: there is no {split}/ folder, nor songs in it")
+            raise DataError(
+                f"{self._keys.root}: {self._root}: there is no {split}/ folder, nor songs in it"
+            )
         return self._track_set(split, self._indexed(split))
 
     def _track_set(self, split: Split, tracks: Sequence[IndexedTrack]) -> TrackSet:
         if self.config.cache != "none" and split != "test":
             # Test songs are read once, from beginning to end: nothing is gained by a copy.
-            tracks = decode_tracks(tracks, self.config.cache)
+            tracks = decode_tracks(tracks, self.config.cache, self._keys.cache)
         first = tracks[0]
         found = TrackSet(
             self.name, split, tuple(tracks), self._stems, first.samplerate, first.channels
@@ -112,15 +143,15 @@ class FolderDataset:
         if split == "test":
             if "test" not in self._folders:
                 raise DataError(
-                    f"dset.root: {self._root}: there is no test/ folder. Put held-out songs in"
-                    " test/NAME/, or score another data set"
+                    f"{self._keys.root}: {self._root}: there is no test/ folder. Put held-out songs"
+                    " in test/NAME/, or score another data set"
                 )
             return self._indexed("test")
         if "valid" in self._folders and split == "valid":
             return self._indexed("valid")
         if "train" not in self._folders:
             raise DataError(
-                f"dset.root: {self._root}: there is no train/ folder; put training songs in"
+                f"{self._keys.root}: {self._root}: there is no train/ folder; put training songs in"
                 " train/NAME/"
             )
         tracks = self._indexed("train")
@@ -151,22 +182,23 @@ class FolderDataset:
     @functools.cached_property
     def _root(self) -> Path:
         if not self.config.root:
+            key = self._keys.root
             raise ConfigError(
-                f"dset.root: not set; say where {self.name} lies: dset.root=PATH (a folder with"
+                f"{key}: not set; say where {self.name} lies: {key}=PATH (a folder with"
                 " train/NAME/STEM.wav)"
             )
         return Path(self.config.root).expanduser()
 
     @functools.cached_property
     def _folders(self) -> Mapping[Split, list[TrackFolder]]:
-        return find_tracks(self._root)
+        return find_tracks(self._root, self._keys.root)
 
     @functools.cached_property
     def _stems(self) -> tuple[str, ...]:
         first = next(iter(self._folders.values()))
         if not self.config.stems:
             return discover_stems(first, self.config.mixture)
-        check_stem_names(self.config.stems, first, self.config.mixture)
+        check_stem_names(self.config.stems, first, self.config.mixture, self._keys.stems)
         return self.config.stems
 
     @functools.cached_property
@@ -232,4 +264,6 @@ class FolderDataset:
         message += f" (`ffmpeg -i OLD.wav -ar {wanted} NEW.wav`)"
         if self.config.samplerate is None:
             return f"{message}: all files of a set need one rate"
-        return f"{message}, or give dset.samplerate={found} if the whole set has it"
+        if self._keys.samplerate is None:
+            return message
+        return f"{message}, or give {self._keys.samplerate}={found} if the whole set has it"

@@ -76,23 +76,27 @@ class TrackFolder:
         return f"{message}. Add it (silence if it does not play), or move the track out"
 
 
-def find_tracks(root: Path) -> dict[Split, list[TrackFolder]]:
+def find_tracks(root: Path, key: str = "dset.root") -> dict[Split, list[TrackFolder]]:
     """Return the songs of every split folder in `root`, sorted by name.
 
     A root without split folders is one of songs to train on.
+
+    Args:
+        root: the folder.
+        key: that names it, for messages.
 
     Raises:
         DataError: no such folder, or no song in it or in one of its split folders.
     """
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "there is no such folder"
-        raise DataError(f"dset.root: {root}: {what}. Expected is {_LAYOUT}")
+        raise DataError(f"{key}: {root}: {what}. Expected is {_LAYOUT}")
     found: dict[Split, list[TrackFolder]] = {}
     for split in SPLITS:
         if (root / split).is_dir():
             found[split] = _track_folders(root / split)
             if not found[split]:
-                raise DataError(_no_tracks(root / split))
+                raise DataError(_no_tracks(root / split, key))
     if found:
         for entry in _entries(root):
             if entry.name not in SPLITS:
@@ -100,7 +104,7 @@ def find_tracks(root: Path) -> dict[Split, list[TrackFolder]]:
         return found
     flat = _track_folders(root)
     if not flat:
-        raise DataError(_no_tracks(root))
+        raise DataError(_no_tracks(root, key))
     return {"train": flat}
 
 
@@ -157,21 +161,29 @@ def odd_stem(stem: str, tracks: Sequence[TrackFolder]) -> str:
     )
 
 
-def check_stem_names(stems: Sequence[str], tracks: Sequence[TrackFolder], mixture: str) -> None:
-    """Refuse names given in `dset.stems` that can't be meant.
+def check_stem_names(
+    stems: Sequence[str], tracks: Sequence[TrackFolder], mixture: str, key: str = "dset.stems"
+) -> None:
+    """Refuse names of stems that can't be meant.
+
+    Args:
+        stems: the names.
+        tracks: the songs.
+        mixture: name of the mixture's file.
+        key: that gives the names, for messages.
 
     Raises:
         ConfigError: a name twice, the mixture, or a name that no song knows.
     """
     if mixture in stems:
-        raise ConfigError(f"dset.stems: {mixture!r} is the mixture, not one of its stems")
+        raise ConfigError(f"{key}: {mixture!r} is the mixture, not one of its stems")
     if len(set(stems)) != len(stems):
-        raise ConfigError(f"dset.stems: a name stands twice in {list(stems)}")
+        raise ConfigError(f"{key}: a name stands twice in {list(stems)}")
     known = {stem for track in tracks for stem in track.files} - {mixture}
     for stem in stems:
         if stem not in known:
             hint = nearest_name_hint(stem, known)
-            raise ConfigError(f"dset.stems: no track has a stem {stem!r}.{hint}")
+            raise ConfigError(f"{key}: no track has a stem {stem!r}.{hint}")
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -203,8 +215,8 @@ def _track_folder(folder: Path) -> TrackFolder:
     return TrackFolder(folder, files, tuple(duplicates))
 
 
-def _no_tracks(folder: Path) -> str:
-    message = f"dset.root: 0 tracks in {folder}: expected is {_LAYOUT}"
+def _no_tracks(folder: Path, key: str) -> str:
+    message = f"{key}: 0 tracks in {folder}: expected is {_LAYOUT}"
     entries = _entries(folder)
     audio = [path for path in entries if path.suffix.lower() in AUDIO_SUFFIXES]
     if audio:

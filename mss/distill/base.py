@@ -7,6 +7,8 @@ behind it, so the solver has no branch for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 from torch import Tensor, nn
@@ -32,6 +34,18 @@ class TargetProvider(ABC):
 
     def on_epoch_end(self, model: nn.Module) -> None:  # noqa: B027  (a hook, empty by default)
         """Take notice of the weights at the end of an epoch (a snapshot teacher does)."""
+
+    def compute_in(self, parts: int) -> None:  # noqa: B027
+        """Take notice of the number of parts in which a rank's share of a batch is computed."""
+
+    def rehearsal(self, mix: Tensor) -> AbstractContextManager[None]:
+        """Return a context that takes the memory which teaching one part will take.
+
+        Entering it runs a teacher on [B, C, T], whether or not it teaches yet, and what a teacher
+        keeps is held until its end. It leaves no trace, and no other rank has to take part.
+        """
+        del mix
+        return nullcontext()
 
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and plain values that a resume needs."""
@@ -71,6 +85,17 @@ class TargetChain(TargetProvider):
     def on_epoch_end(self, model: nn.Module) -> None:
         for link in self.links.values():
             link.on_epoch_end(model)
+
+    def compute_in(self, parts: int) -> None:
+        for link in self.links.values():
+            link.compute_in(parts)
+
+    @contextmanager
+    def rehearsal(self, mix: Tensor) -> Iterator[None]:
+        with ExitStack() as stack:
+            for link in self.links.values():
+                stack.enter_context(link.rehearsal(mix))
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         return {name: link.state_dict() for name, link in self.links.items()}

@@ -39,7 +39,8 @@ class CurriculumConfig:
         epochs: that hear the easiest songs alone; 0: no curriculum.
         share: of the songs, the easiest ones.
         by: how easy a song is: "mixture": the mean nSDR of the mixture itself at its best gain for
-            each source; else a released model's name: the mean nSDR of its estimates.
+            each source; else a released model's name: the mean nSDR of its estimates. (A run is
+            locked to the songs that this chose: see TrainingItems.)
     """
 
     epochs: int = 0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,12 @@ from mss.core.errors import ConfigError, DataError, nearest_name_hint
 from mss.core.rng import derive_seed
 from mss.core.targets import TargetMap
 from mss.core.types import Normalise
-from mss.data.folder import FolderDataset
+from mss.data.folder import FolderDataset, FolderKeys
 from mss.data.mixed import MixedSegments, Shares, UnlabelledSegments
 from mss.data.segments import Beginning, LoaderAugment, SegmentDataset, Segments, Trust
 from mss.data.silent import SilentSpan, SilentStemSegments
 from mss.data.tracks import MIXTURE, TrackSet
-from mss.distill.pseudo import LABELS, LabelTrust, PseudoLabelConfig, read_labels
+from mss.distill.pseudo import LABELS, LabelTrust, PseudoLabelConfig, read_facts, read_labels
 from mss.distill.silent_stem import SilentStemConfig
 from mss.distill.unlabelled import UnlabelledConfig
 
@@ -85,12 +85,24 @@ class TrainingItems:
     Attributes:
         segments: the items.
         added: songs beside those of the data set.
-        fingerprints: of what decides how the added songs are used.
+        fingerprints: of what decides, beside the config, which songs are used and how.
+        origins: of added songs whose stems were made from a recording, the hash of its file.
     """
 
     segments: Segments
     added: tuple[TrackSet, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Added:
+    """Songs that a distillation adds; see TrainingItems."""
+
+    tracks: TrackSet
+    segments: Segments
+    fingerprints: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
 
 def training_items(
@@ -113,11 +125,12 @@ def training_items(
             "distill.curriculum.epochs: with train.fixed_crops the songs of the first epochs would "
             "be those of all; set one of the two to 0 or false"
         )
+    marks = _beginning_mark(plan.beginning)
     if not isinstance(config, PseudoLabelConfig | UnlabelledConfig):
         dataset = plan.dataset(
             tracks, plan.items, plan.seed, plan.trust, plan.loader_augment, plan.beginning
         )
-        return TrainingItems(dataset)
+        return TrainingItems(dataset, fingerprints=marks)
     shares = Shares(Fraction(str(config.share)), plan.group)
     count, extra = shares.counts(plan.items)
     if not extra or not count:
@@ -128,10 +141,19 @@ def training_items(
     _check_batches(shares, plan, config.share)
     first = plan.dataset(tracks, count, plan.seed, plan.trust, plan.loader_augment, plan.beginning)
     if isinstance(config, PseudoLabelConfig):
-        added, second, marks = _pseudo_labelled(config, tracks, plan, extra)
+        added = _pseudo_labelled(config, tracks, plan, extra)
     else:
-        added, second, marks = _unlabelled(config, tracks, targets, plan, extra)
-    return TrainingItems(MixedSegments(first, second, shares, plan.items), (added,), marks)
+        added = _unlabelled(config, tracks, targets, plan, extra)
+    mixed = MixedSegments(first, added.segments, shares, plan.items)
+    return TrainingItems(mixed, (added.tracks,), marks + added.fingerprints, added.origins)
+
+
+def _beginning_mark(beginning: Beginning | None) -> tuple[str, ...]:
+    """Return a hash of the songs of the first epochs: the model that chose them may be another."""
+    if beginning is None:
+        return ()
+    songs = json.dumps(["beginning", *sorted(beginning.songs)])
+    return (hashlib.sha256(songs.encode()).hexdigest(),)
 
 
 def _check_batches(shares: Shares, plan: ItemPlan, share: float) -> None:
@@ -150,25 +172,27 @@ def _check_batches(shares: Shares, plan: ItemPlan, share: float) -> None:
 
 def _pseudo_labelled(
     config: PseudoLabelConfig, tracks: TrackSet, plan: ItemPlan, items: int
-) -> tuple[TrackSet, Segments, tuple[str, ...]]:
+) -> _Added:
     added = _songs(config, tracks, tracks.stems)
     root = _root(config)
     files = {track.name: _song_folder(root, track.name) / LABELS for track in added.tracks}
     labels = {name: read_labels(path) for name, path in files.items()}
     trust = LabelTrust(labels, config.select)
     marks = tuple(hashlib.sha256(files[name].read_bytes()).hexdigest() for name in sorted(files))
+    origins = {name: str(read_facts(path).get("sha256")) for name, path in files.items()}
     seed = derive_seed(plan.seed, "pseudo_label")
-    return added, plan.dataset(added, items, seed, trust, plan.loader_augment), marks
+    segments = plan.dataset(added, items, seed, trust, plan.loader_augment)
+    return _Added(added, segments, marks, origins)
 
 
 def _unlabelled(
     config: UnlabelledConfig, tracks: TrackSet, targets: TargetMap, plan: ItemPlan, items: int
-) -> tuple[TrackSet, Segments, tuple[str, ...]]:
+) -> _Added:
     added = _songs(config, tracks, (MIXTURE,))
     seed = derive_seed(plan.seed, "unlabelled")
     if not isinstance(config, SilentStemConfig):
         recordings = plan.dataset(added, items, seed, None, None)
-        return added, UnlabelledSegments(recordings, tracks.stems), ()
+        return _Added(added, UnlabelledSegments(recordings, tracks.stems))
     path = _root(config) / SILENCE
     spans = read_silence(path)
     alone = {stems[0] for stems in targets.stems if len(stems) == 1}
@@ -180,7 +204,7 @@ def _unlabelled(
             raise DataError(f"{path}: there is no recording {span.song!r} beside it.{hint}")
     labelled = plan.dataset(tracks, plan.items, seed, plan.trust, plan.loader_augment)
     segments = SilentStemSegments(added, spans, labelled, items, seed)
-    return added, segments, (hashlib.sha256(path.read_bytes()).hexdigest(),)
+    return _Added(added, segments, (hashlib.sha256(path.read_bytes()).hexdigest(),))
 
 
 def read_silence(path: Path) -> list[SilentSpan]:
@@ -218,6 +242,8 @@ def _songs(
             cache=config.cache,
         ),
         name=str(config.songs),
+        # stems and sample rate are those of the data set: only the songs can be others
+        keys=FolderKeys("distill.root", "distill.root", None, "distill.cache"),
     )
     return dataset.every_song()
 

@@ -18,6 +18,7 @@ epochs, and a pull towards p. So a gain means nothing without its control (`sche
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -133,6 +134,13 @@ class ProgressiveDistillation(TargetProvider):
         else:
             assert self.stored is not None
             self.stored.on_epoch_end()
+
+    def compute_in(self, parts: int) -> None:
+        if self.own is not None:
+            self.own.parts = parts
+
+    def rehearsal(self, mix: Tensor) -> AbstractContextManager[None]:
+        return super().rehearsal(mix) if self.own is None else self.own.rehearsal(mix)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.own is None else self.own.state_dict()

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -125,13 +126,7 @@ def read_labels(path: Path) -> list[Label]:
     Raises:
         DataError: the file is not there, or not of this form.
     """
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        if content["form"] != FORM:
-            raise DataError(
-                f"{path}: is of form {content['form']}, this program reads {FORM}; make the labels "
-                "again: python -m tools.pseudo_label"
-            )
+    with _reading(path):
         return [
             Label(
                 int(row["start"]),
@@ -140,8 +135,35 @@ def read_labels(path: Path) -> list[Label]:
                 float(row["weight"]),
                 {k: math.nan if v is None else float(v) for k, v in row["scores"].items()},
             )
-            for row in content["labels"]
+            for row in _content(path)["labels"]
         ]
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what `write_labels` was told of a song beside its labels.
+
+    Raises:
+        DataError: as `read_labels`.
+    """
+    with _reading(path):
+        return {k: v for k, v in _content(path).items() if k not in ("form", "labels")}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content["form"] != FORM:
+        raise DataError(
+            f"{path}: is of form {content['form']}, this program reads {FORM}; make the labels "
+            "again: python -m tools.pseudo_label"
+        )
+    return content
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what is wrong with a file of labels, whichever way that shows."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: not there; this song was not labelled to its end: run python -m "
@@ -163,7 +185,7 @@ class LabelTrust:
         where: the config key, for messages.
 
     Raises:
-        ConfigError: no label has a score of that name.
+        ConfigError: the labels of a song have no score of that name.
     """
 
     def __init__(
@@ -206,6 +228,8 @@ class LabelTrust:
         if select.by != RANDOM and select.by not in known:
             hint = nearest_name_hint(select.by, [WEIGHT, RANDOM, *known])
             raise ConfigError(f"{where}.by: the labels have no score {select.by!r}.{hint}")
+        if select.by != RANDOM:
+            _check_complete(labels, select.by, where)
         chosen: dict[tuple[str, int], float] = dict.fromkeys(rows, 0.0)
         for stem in sorted({row.stem for row in rows.values()}):
             keys = [key for key, row in rows.items() if row.stem == stem]
@@ -218,6 +242,17 @@ class LabelTrust:
             for _, key in ranked[: round(select.keep * len(keys))]:
                 chosen[key] = 1.0
         return chosen
+
+
+def _check_complete(labels: Mapping[str, Sequence[Label]], score: str, where: str) -> None:
+    """Refuse songs that were not scored like the rest: none of their segments could be chosen."""
+    for song in sorted(labels):
+        if not any(score in row.scores for row in labels[song]):
+            raise ConfigError(
+                f"{where}.by: the song {song!r} has no score {score!r}, which others have; label "
+                "the folder again with the same options for all songs: python -m "
+                "tools.pseudo_label"
+            )
 
 
 def _highest_first(entry: tuple[float, tuple[str, int]]) -> tuple[float, tuple[str, int]]:

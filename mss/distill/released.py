@@ -5,27 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from einops import einsum
+from einops import einsum, rearrange
 from torch import Tensor
 
 from mss.core.errors import ConfigError, DataError
 from mss.core.normalise import file_normalisation
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, ChunkFn
-from mss.infer.backends.store import model_digest
+from mss.distill.release_digest import release_digest
 from mss.infer.bag import bag_chunk_fn
 from mss.infer.separate import separate
-from mss.release.repo import Release, Repo
+from mss.release.repo import Repo
 
 
 class ReleasedTeacher:
     """Estimates [B, C, T] -> [B, S, C, T] of a student's sources by a released model.
 
     A source of the student is the teacher's of that name, or the sum of the teacher's sources that
-    are the stems it is the sum of. Each item is taken for a whole recording: it is normalised as
-    the teacher's contract says, and cut into its chunks where it is longer than one.
+    are the stems it is the sum of. Each item is taken for a whole recording: its estimates are
+    those that `mss.infer.separate.separate` gives for it by the teacher's contract (normalisation,
+    chunks, overlap, and what becomes of the last ones), of all items at once.
 
     Args:
         query: name of the model or bag in the release folder.
@@ -65,7 +67,7 @@ class ReleasedTeacher:
                     f"{where}: {release.name} takes {field} {theirs}, this run has {ours}"
                 )
         self.name = release.name
-        self.digest = _digest(release)
+        self.digest = release_digest(release)
         self.rows = source_rows(targets, own.sources)
         mapped = json.dumps([self.digest, targets.sources, self.rows.tolist()])
         self.taught_digest = hashlib.sha256(mapped.encode()).hexdigest()
@@ -80,22 +82,30 @@ class ReleasedTeacher:
 
         Sources that it can't teach are silent.
         """
-        spec, inference = self._release.spec, self._release.inference
         with torch.no_grad():
-            whole = inference.segment is None or mix.shape[-1] <= spec.frames(inference.segment)
-            if whole:
-                waves = self._at_once(mix)
-            else:
-                waves = torch.stack(
-                    [separate(self._chunk_fn, spec, inference, item) for item in mix]
-                )
+            waves = self._separate(mix)
         return einsum(self.rows.to(waves), waves, "s t, b t c n -> b s c n")
 
-    def _at_once(self, mix: Tensor) -> Tensor:
-        """Separate items that are no longer than a chunk together."""
-        maps = [file_normalisation(item, self._release.inference.normalise) for item in mix]
-        chunks = torch.stack([m.apply(item) for m, item in zip(maps, mix, strict=True)])
-        waves = self._chunk_fn(chunks)
+    def _separate(self, mix: Tensor) -> Tensor:
+        """Separate [B, C, T] into the teacher's sources [B, S', C, T].
+
+        Items of one length are cut alike, so they pass as one recording of B times C channels.
+        """
+        items, spec, inference = len(mix), self._release.spec, self._release.inference
+        maps = [file_normalisation(item, inference.normalise) for item in mix]
+        heard = torch.stack([m.apply(item) for m, item in zip(maps, mix, strict=True)])
+
+        def chunk_fn(chunks: Tensor) -> Tensor:
+            parts = self._chunk_fn(rearrange(chunks, "n (b c) t -> (n b) c t", b=items))
+            return rearrange(parts, "(n b) s c t -> n s (b c) t", b=items)
+
+        waves = separate(
+            chunk_fn,
+            replace(spec, channels=items * spec.channels),
+            replace(inference, normalise="none"),  # each item by its own
+            rearrange(heard, "b c t -> (b c) t"),
+        )
+        waves = rearrange(waves, "s (b c) t -> b s c t", b=items)
         return torch.stack([m.undo(wave) for m, wave in zip(maps, waves, strict=True)])
 
 
@@ -131,13 +141,3 @@ def blends(
         if not 0 <= share <= 1:
             raise ConfigError(f"{where}: {share} for {source} is not in [0, 1]")
     return torch.tensor(shares, dtype=torch.float32)
-
-
-def _digest(release: Release) -> str:
-    """Return a hash of the members, their weights and the way they are run."""
-    parts = [
-        [model_digest(member) for member in release.members],
-        release.weights,
-        str(release.inference),
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -20,6 +20,7 @@ from mss.core.types import Batch, Progress, Remainder, Target
 from mss.distill.base import TargetProvider
 from mss.distill.surroundings import Surroundings
 from mss.distill.unlabelled import UnlabelledConfig
+from mss.losses.base import REMAINDER
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class SilentStem(TargetProvider):
     The data gives the mix and the strong target (`mss.data.silent.SilentStemSegments`).
 
     Raises:
-        ConfigError: the sources do not add up to the mix.
+        ConfigError: the sources do not add up to the mix, or one has the name that the loss gives
+            to the sum of the others.
     """
 
     Config = SilentStemConfig
@@ -43,6 +45,11 @@ class SilentStem(TargetProvider):
             raise ConfigError(
                 f"{where}.name: the sources have to add up to a recording, and the targets leave "
                 "out some stems; take targets=all"
+            )
+        if REMAINDER in run.targets.sources:
+            raise ConfigError(
+                f"targets.{REMAINDER}: with {where}.name=silent_stem the loss of a recording goes "
+                "by this name; name the source (or the data's stem) otherwise"
             )
         self.weight = config.weight
 

@@ -28,7 +28,8 @@ class Surroundings:
         fixed_crops: item i of every epoch is the same crop.
         augmented: names of the augmentations that change a segment or its mix.
         autocast: the context in which a network computes.
-        parts: in which a rank computes its share of a batch, to save memory.
+        parts: in which a rank computes its share of a batch, to save memory; a provider is told
+            (`compute_in`) where it changes.
         seed: of the run.
     """
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,6 +114,8 @@ class TeacherDistillation(TargetProvider):
         share = self.share.to(taught).expand_as(target.weight)
         share = rearrange(share, "b s -> b s 1 1")
         mixed = self.mixer(target.sources, taught, share)
+        # a spectrum and back is not the very wave, so what is not taught does not go that way
+        mixed = torch.where(share == 0, target.sources, mixed)
         alone = rearrange(unknown, "b s -> b s 1 1")
         weight = target.weight.masked_fill(unknown, self.unlabelled)
         return replace(target, sources=torch.where(alone, taught, mixed), weight=weight)
@@ -124,6 +127,14 @@ class TeacherDistillation(TargetProvider):
             return torch.cat([self.teacher(part) for part in mixes.chunk(self.parts)])
 
         return separate(mix) if self.store is None else self.store.get(mix, separate)
+
+    def compute_in(self, parts: int) -> None:
+        self.parts = parts
+
+    @contextmanager
+    def rehearsal(self, mix: Tensor) -> Iterator[None]:
+        self.teacher(mix)  # not the store: it may hold this mix and lack the next
+        yield
 
     def state_dict(self) -> dict[str, Any]:
         return {"teacher": self.teacher.digest, "name": self.teacher.name}

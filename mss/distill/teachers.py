@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ class OwnTeacher(ABC):
 
     def __init__(self, run: Surroundings) -> None:
         self.run = run
+        self.parts = run.parts
         self.model: Separator | None = None  # none yet: nobody has been taught
 
     @property
@@ -34,9 +37,23 @@ class OwnTeacher(ABC):
     def __call__(self, mix: Tensor) -> Tensor:
         """Separate [B, C, T] into [B, S, C, T] in evaluation mode, without gradients."""
         assert self.model is not None, "a teacher that is not ready was asked"
+        return torch.cat([self._separate(self.model, part) for part in mix.chunk(self.parts)])
+
+    def _separate(self, model: Separator, mix: Tensor) -> Tensor:
         with torch.no_grad(), self.run.autocast():
-            waves = [self.model(part).wave for part in mix.chunk(self.run.parts)]
-        return torch.cat(waves).float()
+            wave: Tensor = model(mix).wave
+        return wave.float()
+
+    @contextmanager
+    def rehearsal(self, mix: Tensor) -> Iterator[None]:
+        """See TargetProvider."""
+        model = self._future() if self.model is None else self.model
+        self._separate(model, mix)
+        yield  # with the model
+
+    @abstractmethod
+    def _future(self) -> Separator:
+        """Return a model of the size that the teacher will have when it is ready."""
 
     def on_step(self, model: nn.Module) -> None:  # noqa: B027  (a hook, empty by default)
         """Take notice of the student after an update."""
@@ -69,6 +86,9 @@ class Snapshot(OwnTeacher):
         else:
             self.model.load_state_dict(model.state_dict())
         distrib.broadcast_weights(self.model)
+
+    def _future(self) -> Separator:
+        return self._copy(self.run.model)
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.model is None else {"model": self.model.state_dict()}
@@ -120,6 +140,9 @@ class Average(OwnTeacher):
             self._take()
 
     def _take(self) -> None:
+        self.model = self._future()
+
+    def _future(self) -> Separator:
         model = self._average.module
         assert isinstance(model, Separator)
-        self.model = model.eval()
+        return model.eval()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -113,6 +114,12 @@ class AveragedTeacher(TargetProvider):
     def on_step(self, model: nn.Module) -> None:
         self.teacher.on_step(model)
 
+    def compute_in(self, parts: int) -> None:
+        self.teacher.parts = parts
+
+    def rehearsal(self, mix: Tensor) -> AbstractContextManager[None]:
+        return self.teacher.rehearsal(mix)
+
     def state_dict(self) -> dict[str, Any]:
         return self.teacher.state_dict()
 
@@ -138,6 +145,9 @@ class RemixIt(AveragedTeacher):
     enhancement models via bootstrapped remixing", IEEE JSTSP 2022, arXiv 2202.08862.) What the
     teacher got wrong in one recording lies under another one's mix, where it can't be learned as
     such.
+
+    A group is of recordings alone or of labelled items alone (`mss.data.mixed`), and no rank has a
+    part of one, so a recording has others to exchange with (unless all of them are silent).
     """
 
     Config = RemixItConfig

@@ -57,6 +57,10 @@ class SumLoss(SourceLoss):
             part = f"{where}.parts.{name}"
             if name in sources:
                 raise ConfigError(f"{part}: a source has this name; name the part otherwise")
+            if name == REMAINDER:
+                raise ConfigError(
+                    f"{part}: the loss of a sum of sources has this name; name the part otherwise"
+                )
             weight = _weight(values, part)
             if weight:
                 keys = {key: value for key, value in values.items() if key != "weight"}

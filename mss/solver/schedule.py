@@ -40,8 +40,9 @@ class FadingConfig(ScheduleConfig):
     Attributes:
         fade: what the rate has lost in the last epoch, as a share, after falling by the same amount
             from epoch to epoch: times 1 - fade (t + 1) / T in epoch t = 1 .. T - 1. It is what
-            distill=pskd does to the gradient of a squared error with alpha = fade, so it is the
-            control of such a run.
+            distill=pskd does to the gradient of a squared error with alpha = fade and
+            distill.warmup=1, so it is the control of such a run. (Of one with a longer warm-up it
+            is none: the rate falls from the second epoch on, whoever teaches by then.)
     """
 
     fade: float = 0.0

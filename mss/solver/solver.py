@@ -166,7 +166,7 @@ class Solver:
         assert self.updater is not None
         progress = Progress(self.epoch, self.config.epochs, self.step, self.config.steps)
         batch = self.parts.augment(raw.to(self.options.device), self.epoch, self.step)
-        target = self.parts.targets(batch, None, progress)
+        target = self.updater.target(batch, progress)
         try:
             report = self.updater(batch, target, self.parts.targets.needs_estimates)
         except NotFiniteLossError as error:
@@ -320,7 +320,12 @@ class Solver:
             self._load(path)
         self._check_agreement()
         self.updater = Updater(
-            self.model, self.parts.loss, self.parts.optim, self.precision, self.options.speed
+            self.model,
+            self.parts.loss,
+            self.parts.optim,
+            self.precision,
+            self.options.speed,
+            self.parts.targets,
         )
 
     def _check_agreement(self) -> None:

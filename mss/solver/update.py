@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mss.core import distrib
 from mss.core.errors import ConfigError
 from mss.core.separator import Separator
-from mss.core.types import Batch, Estimate, LossReport, Target
+from mss.core.types import Batch, Estimate, LossReport, Progress, Target
+from mss.distill.base import TargetProvider
 from mss.solver.checkpoint import rng_state, set_rng_state
 from mss.solver.errors import TrainingError
 from mss.solver.optim import Adam
@@ -101,7 +102,13 @@ class Updater:
     """
 
     def __init__(
-        self, model: Separator, loss: Loss, optim: Adam, precision: Precision, speed: Speed
+        self,
+        model: Separator,
+        loss: Loss,
+        optim: Adam,
+        precision: Precision,
+        speed: Speed,
+        targets: TargetProvider | None = None,
     ) -> None:
         """Wrap the model for training; it is on its device.
 
@@ -111,11 +118,13 @@ class Updater:
             optim: of the model's parameters.
             precision: the number format.
             speed: how it is computed.
+            targets: what `target` asks; None: only given targets are learned from.
         """
         self.loss = loss
         self.optim = optim
         self.precision = precision
         self.parts = speed.accumulate
+        self.targets = targets
         self._trainable = Trainable(model, speed.compile)
         self.trainable: nn.Module = self._trainable
         if distrib.world_size() > 1:
@@ -125,6 +134,27 @@ class Updater:
                 device_ids=[device] if device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
             )
+
+    def target(self, batch: Batch, progress: Progress) -> Target:
+        """Return what the model should give for a batch.
+
+        Raises:
+            TrainingError: the memory does not suffice for a teacher.
+        """
+        assert self.targets is not None
+        try:
+            target = self.targets(batch, None, progress)
+            if self.parts == AUTO:
+                self._find_parts(batch, target)
+                # once more, in these parts: as a run that knows them already has it
+                target = self.targets(batch, None, progress)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory does not hold the teacher of this batch ({error}); compute a batch in "
+                f"more parts by misc.accumulate ({self.parts or 'a segment each'} now), which "
+                "changes no result, or take a smaller teacher"
+            ) from error
+        return target
 
     def __call__(self, batch: Batch, target: Target, keep_waves: bool = False) -> UpdateReport:
         """Update the weights by one batch (this rank's share of it).
@@ -139,7 +169,7 @@ class Updater:
             TrainingError: the memory did not suffice.
         """
         if self.parts == AUTO:
-            self.parts = self._fitting_parts(batch, target)
+            self._find_parts(batch, target)
         try:
             report = self._accumulate(batch, target, self.parts, keep_waves)
             report.norm = self.precision.step(self.optim).item()
@@ -192,11 +222,11 @@ class Updater:
 
     # -- how many parts fit ------------------------------------------------------------------
 
-    def _fitting_parts(self, batch: Batch, target: Target) -> int:
-        """Return the fewest parts, a power of two, that the memory of every rank holds.
+    def _find_parts(self, batch: Batch, target: Target) -> None:
+        """Take the fewest parts, a power of two, that the memory of every rank holds.
 
-        Forward and backward are tried on the first batch, beside what the optimiser will need; the
-        model and the generators are left as they were.
+        Forward and backward are tried on the first batch, beside what the optimiser and the
+        teachers will need; the model, the teachers and the generators are left as they were.
         """
         if distrib.world_size() > 1 and getattr(self.loss, "compares_items", False):
             # each is an exchange, which ranks that try unequally often would not all join
@@ -219,7 +249,9 @@ class Updater:
         self.optim.zero_grad()
         set_rng_state(generators)
         logger.info("misc.accumulate: a batch is computed in %d part(s)", found)
-        return found
+        self.parts = found
+        if self.targets is not None:
+            self.targets.compute_in(found)
 
     def _try_parts(self, batch: Batch, target: Target) -> int:
         items = batch.mix.shape[0]
@@ -246,10 +278,17 @@ class Updater:
         missing = 0 if self.optim.optimizer.state else 2  # moments, which a resume has already
         moments = [torch.empty_like(p) for p in self.optim.parameters for _ in range(missing)]
         for _ in range(2):
-            with self.precision.autocast():
-                estimate = self._trainable(mix)
-            self.loss(estimate, part).total.backward()  # type: ignore[no-untyped-call]
+            with self._taught(batch, count):
+                with self.precision.autocast():
+                    estimate = self._trainable(mix)
+                self.loss(estimate, part).total.backward()  # type: ignore[no-untyped-call]
         del moments
+
+    def _taught(self, batch: Batch, count: int) -> AbstractContextManager[None]:
+        """Have the first of `count` parts taught, and hold what that leaves in memory."""
+        if self.targets is None:
+            return nullcontext()
+        return self.targets.rehearsal(batch.mix.chunk(count)[0])
 
 
 def _mix(batch: Batch, target: Target) -> Tensor:

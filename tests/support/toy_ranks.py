@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from toy_solver import SPEC, Gains, Loss, make, mse, taught
+from toy_solver import SPEC, Gains, Loss, make, mse, taught, with_recordings
 
 from mss.core import distrib
 from mss.core.errors import DataError
@@ -89,6 +89,7 @@ def work(rank: int, world: int, folder: str) -> None:
             kind: train(root / kind, dropout=0.0, targets=taught(teacher=kind))
             for kind in ("snapshot", "ema")
         },
+        "recordings": train(root / "recordings", dropout=0.0, **with_recordings()),
         "gathered": distrib.gather(rank),
         "told": distrib.broadcast(f"from {rank}"),
         "summed": distrib.sum_over_ranks(torch.tensor([1.0, rank])),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -14,7 +15,9 @@ from mss.core.types import AudioSpec, Batch, Estimate, LossReport
 from mss.distill.base import TargetChain
 from mss.distill.progressive import ProgressiveConfig, ProgressiveDistillation
 from mss.distill.references import References
+from mss.distill.silent_stem import SilentStem, SilentStemConfig
 from mss.distill.surroundings import Surroundings
+from mss.losses.waveform import L1Loss, WaveformLossConfig
 from mss.solver.ema import Ema, EmaConfig
 from mss.solver.optim import Adam, OptimConfig
 from mss.solver.schedule import Cosine, CosineConfig
@@ -60,9 +63,30 @@ def batches(epoch: int, first: int, fail_at: tuple[int, int] | None = None):
         noise[:, 1] *= 0.5
         trust = torch.ones(BATCH, 2)
         trust[1, 1] = float(step % 2 == 0)  # the shares of two ranks know unequally much
-        share = BATCH // distrib.world_size()
-        own = slice(distrib.rank() * share, (distrib.rank() + 1) * share)
+        own = own_share()
         yield Batch(noise.sum(1)[own], noise[own], ("a", "b"), trust[own])
+
+
+def own_share() -> slice:
+    """Return which items of a batch are this rank's."""
+    share = BATCH // distrib.world_size()
+    return slice(distrib.rank() * share, (distrib.rank() + 1) * share)
+
+
+def recorded_batches(epoch: int, first: int):
+    """Yield batches whose last item is, every other time, a stem on top of a recording.
+
+    With two ranks, the first one never meets a recording.
+    """
+    for step in range(first, STEPS):
+        stems = torch.randn(BATCH, 2, 1, 50, generator=torch_generator("data", epoch, step))
+        trust, rest = torch.ones(BATCH, 2), torch.zeros(BATCH, 1, 50)
+        if step % 2:
+            rest[1], trust[1, 1] = stems[1, 1], 0
+            stems[1, 1] = 0
+        own = own_share()
+        heard = rest[own] if rest[own].any() else None
+        yield Batch((stems.sum(1) + rest)[own], stems[own], ("a", "b"), trust[own], heard)
 
 
 class Loss:
@@ -96,7 +120,7 @@ def make(
     folder: Path, fail_at=None, loss=mse, metric="score", validate=None, resume=True, **other
 ) -> Made:
     """Build a solver; `other`: sources, lr, ema, schedule, targets (or a function from the model to
-    them), epochs, every, valid, ..."""
+    them), batches, whole_loss (instead of a function), epochs, every, valid, ..."""
     torch.manual_seed(0)
     names = other.get("sources", ("a", "b"))
     spec = AudioSpec(names, samplerate=100, channels=1)
@@ -115,11 +139,11 @@ def make(
         model=model,
         augment=lambda batch, epoch, step: batch,
         targets=TargetChain(links(model) if callable(links) else links),
-        loss=Loss(loss),
+        loss=other.get("whole_loss") or Loss(loss),
         optim=optim,
         schedule=schedule(config, optim.optimizer, epochs * STEPS, epochs),
         ema=Ema(other.get("ema", EmaConfig(step=0.5, epoch=0.5)), model),
-        batches=lambda epoch, first: batches(epoch, first, fail_at),
+        batches=other.get("batches") or (lambda epoch, first: batches(epoch, first, fail_at)),
         validate=lambda model, full: (validate or score)(model),
         test=lambda model: {"score": score(model)["score"], "gain": model.gains[0].item()},
         metric=metric,
@@ -148,6 +172,19 @@ def taught(folder: Path = Path("run"), **config):
         }
 
     return links
+
+
+def with_recordings() -> dict[str, Any]:
+    """Return what `make` takes for a run that hears recordings in which a stem is silent."""
+
+    def links(model: Separator):
+        targets = TargetMap.make(None, ("a", "b"))
+        run = Surroundings(model, targets, ("a", "b"), Path("run"), STEPS * BATCH, 50)
+        provider = SilentStem(SilentStemConfig(weight=0.5), run)
+        return {"references": References(targets), "silent_stem": provider}
+
+    loss = L1Loss(WaveformLossConfig(), ("a", "b"))
+    return {"targets": links, "batches": recorded_batches, "whole_loss": loss}
 
 
 def final_state(solver: Solver) -> dict[str, torch.Tensor]:

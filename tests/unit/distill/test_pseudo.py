@@ -7,7 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from mss.core.errors import ConfigError, DataError
-from mss.distill.pseudo import Label, LabelTrust, SelectConfig, read_labels, write_labels
+from mss.distill.pseudo import (
+    Label,
+    LabelTrust,
+    SelectConfig,
+    read_facts,
+    read_labels,
+    write_labels,
+)
 
 STEMS = ("drums", "vocals")
 
@@ -67,6 +74,23 @@ def test_a_score_that_is_not_there_is_named():
         LabelTrust({"a": labels_of([1.0])}, SelectConfig(by="srd"))
 
 
+def test_a_song_that_lacks_the_score_altogether_is_refused():
+    labels = {
+        "b": labels_of([math.nan]),
+        "d": [],
+        "c": [Label(0, 100, "vocals", 1.0, {"energy": 1})],
+    }
+    labels["a"] = labels_of([1.0, math.nan])
+    with pytest.raises(ConfigError, match=r"distill\.select\.by: .*'c' has no score 'sdr'.*again"):
+        LabelTrust(labels, SelectConfig(by="sdr"))
+    del labels["c"], labels["d"]
+    trust = LabelTrust(labels, SelectConfig(by="sdr", keep=0.3))  # not defined somewhere: fine
+    assert trust(track("a"), 0, 200).tolist() == pytest.approx([0, 0.5])
+    labels["c"] = [Label(0, 100, "vocals", 1.0)]
+    for by in ("weight", "random"):  # which need no score
+        LabelTrust(labels, SelectConfig(by=by))
+
+
 def test_a_file_of_labels_is_read_back(tmp_path):
     labels = labels_of([0.5, math.nan])
     path = tmp_path / "labels.json"
@@ -76,6 +100,7 @@ def test_a_file_of_labels_is_read_back(tmp_path):
     assert back[0] == labels[0]
     assert math.isnan(back[1].scores["sdr"])
     assert json.loads(path.read_text())["song"] == "a"
+    assert read_facts(path) == {"song": "a"}
 
 
 @pytest.mark.parametrize(

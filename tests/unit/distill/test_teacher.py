@@ -1,11 +1,15 @@
 """Distillation from a released model."""
 
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
 import pytest
 import torch
 from tiny_release import SPEC as RELEASED
 from tiny_release import make_repo
 
-from mss.core.errors import ConfigError
+from mss.core.errors import ConfigError, DataError
 from mss.core.registry import resolve
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch, Progress
@@ -14,6 +18,7 @@ from mss.distill.released import ReleasedTeacher, source_rows
 from mss.distill.surroundings import Surroundings
 from mss.distill.teacher import TeacherConfig, TeacherDistillation
 from mss.infer.separate import separate
+from mss.release.package import save_package
 from mss.release.repo import Repo
 
 STEMS = ("drums", "vocals")
@@ -106,12 +111,41 @@ def test_a_sum_of_sources_is_taught_by_the_sum_of_the_estimates(tmp_path):
     torch.testing.assert_close(target.sources, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_items_longer_than_a_chunk_are_separated_as_recordings(tmp_path, monkeypatch):
-    run = surroundings(tmp_path)
-    teacher = ReleasedTeacher("bbbb2222", run.targets, RELEASED)
-    frames = RELEASED.frames(Repo().load("bbbb2222").inference.segment)
-    mix = 0.1 * torch.randn(1, 2, 2 * frames + 17, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(teacher(mix), taught_by("bbbb2222", mix))
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    """Releases whose last chunks are separated in different ways, and one that hears contexts."""
+    root = tmp_path_factory.mktemp("families")
+    with torch.random.fork_rng():
+        for arch in ("htdemucs", "openunmix", "bs_roformer"):
+            torch.manual_seed(0)
+            model = resolve("model", arch).tiny(RELEASED)
+            inference = replace(model.inference, segment=Fraction(1, 20))  # 400 samples
+            if arch == "bs_roformer":
+                inference = replace(inference, context=Fraction(1, 200), window="hann")
+            signature = f"{arch[:2]}{len(arch):06d}"
+            path = save_package(
+                model, root, arch=arch, signature=signature, scores={}, inference=inference
+            )
+            Repo(root).add(path)
+    return root
+
+
+@pytest.mark.parametrize("arch", ["htdemucs", "openunmix", "bs_roformer"])
+@pytest.mark.parametrize("frames", [170, 299, 340, 400, 401, 1000])
+def test_an_item_of_any_length_is_separated_as_a_recording(
+    tmp_path, monkeypatch, families, arch, frames
+):
+    """Shorter than the stride and the segment of 400 samples, as long, and longer."""
+    monkeypatch.setenv("STEMGRID_REPO", str(families))
+    name = f"{arch[:2]}{len(arch):06d}"
+    assert (Repo().load(name).inference.tail == "centred") is (arch == "htdemucs")
+    teacher = ReleasedTeacher(name, TargetMap.make({}, STEMS), RELEASED)
+    levels = torch.tensor([0.02, 1.0, 0.3])[:, None, None]
+    mix = levels * torch.randn(3, 2, frames, generator=torch.Generator().manual_seed(3))
+    expected = taught_by(name, mix)
+    assert expected.abs().amax() > 1e-3
+    # openunmix's Wiener filter amplifies the rounding of another batch size
+    torch.testing.assert_close(teacher(mix), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_estimates_are_kept_by_content_where_segments_come_back(tmp_path, monkeypatch):
@@ -130,6 +164,53 @@ def test_estimates_are_kept_by_content_where_segments_come_back(tmp_path, monkey
     assert asked == [1]
     assert torch.equal(other[0], first[0])
     assert not torch.equal(other[1], first[1])
+
+
+def damage(path, how):
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "of another shape":
+        np.save(path, np.zeros((2, 2, FRAMES - 1), np.float32))
+    else:
+        np.save(path, np.zeros((2, 2, FRAMES)))
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "of another shape", "of another type"])
+def test_a_damaged_estimate_is_made_again(tmp_path, caplog, how):
+    run = surroundings(tmp_path, fixed_crops=True)
+    provider = TeacherDistillation(TeacherConfig(model="bbbb2222", blend=1.0), run)
+    batch = batch_of()
+    first = provider(batch, target_of(run, batch), AT).sources
+    files = sorted(provider.store.folder.rglob("*.npy"))
+    whole = [path.read_bytes() for path in files]
+    damage(files[0], how)
+    again = provider(batch, target_of(run, batch), AT).sources
+    torch.testing.assert_close(again, first)
+    assert f"{files[0]}: " in caplog.text
+    assert str(files[1]) not in caplog.text
+    assert [len(path.read_bytes()) for path in files] == [len(content) for content in whole]
+
+
+def test_an_estimate_that_can_not_be_kept_is_told(tmp_path):
+    run = surroundings(tmp_path, fixed_crops=True)
+    provider = TeacherDistillation(TeacherConfig(model="bbbb2222"), run)
+    provider.store.folder.parent.mkdir(parents=True)
+    provider.store.folder.write_text("a file where the folder should be")
+    batch = batch_of()
+    with pytest.raises(DataError, match=r"can't be (kept|read) .*distill\.cache=false"):
+        provider(batch, target_of(run, batch), AT)
+
+
+@pytest.mark.parametrize("domain", ["wave", "magnitude"])
+def test_a_source_with_no_share_of_the_teacher_is_the_very_reference(tmp_path, domain):
+    run = surroundings(tmp_path)
+    config = TeacherConfig(model="bbbb2222", blends={"drums": 0}, domain=domain, n_fft=256, hop=64)
+    batch = batch_of()
+    target = TeacherDistillation(config, run)(batch, target_of(run, batch), AT)
+    assert torch.equal(target.sources[:, 0], batch.stems[:, 0])
+    assert not torch.allclose(target.sources[:, 1], batch.stems[:, 1], atol=1e-3)
 
 
 def test_students_of_other_sources_do_not_meet_in_the_store(tmp_path):

@@ -150,6 +150,15 @@ def test_a_rank_without_recordings_tells_of_the_remainder_too():
     assert not target.remainder.members.any()
 
 
+def test_a_source_with_the_name_of_the_remainder_is_refused():
+    """Both would be one part of the loss: the second one's error by the first one's weight."""
+    names = ("drums", "remainder")
+    targets = TargetMap.make({"drums": ["drums"], "remainder": ["bass", "vocals"]}, STEMS)
+    assert targets.sources == names
+    with pytest.raises(ConfigError, match=r"targets\.remainder: .*otherwise"):
+        SilentStem(SilentStemConfig(), surroundings(targets=targets))
+
+
 @pytest.mark.parametrize(
     ("provider", "config"),
     [

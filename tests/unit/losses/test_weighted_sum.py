@@ -122,6 +122,7 @@ def test_an_update_in_parts_is_that_of_the_whole(parts: int) -> None:
         ({"x": {"name": "sdr", "esp": 1.0}}, r"loss\.parts\.x\.esp: .*'eps'"),
         ({"x": {"name": "l1", "weights": {"vocal": 1}}}, r"loss\.parts\.x\.weights\.vocal"),
         ({"vocals": {"name": "l1"}}, r"loss\.parts\.vocals: a source has this name"),
+        ({"remainder": {"name": "l1"}}, r"loss\.parts\.remainder: .*name the part otherwise"),
     ],
 )
 def test_wrong_parts(parts: dict[str, Any], message: str) -> None:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from toy_solver import EPOCHS, STEPS, assert_same_end, final_state, losses, make, taught
 
+from mss.solver.speed import AUTO, Speed
+
 
 @pytest.mark.parametrize("teacher", ["snapshot", "ema"])
 def test_with_alpha_0_a_run_is_the_undistilled_one_bit_for_bit(tmp_path, teacher):
@@ -12,6 +14,20 @@ def test_with_alpha_0_a_run_is_the_undistilled_one_bit_for_bit(tmp_path, teacher
     off = make(tmp_path / "off", targets=taught(teacher=teacher, alpha=0.0))
     off.solver.run()
     assert_same_end(off.solver, plain.solver)
+
+
+@pytest.mark.parametrize("teacher", ["snapshot", "ema"])
+def test_a_run_that_finds_out_its_parts_ends_as_one_that_is_told_them(tmp_path, teacher):
+    """The trial leaves teacher, weights and generators alone, wherever the run starts."""
+    runs = {}
+    for name, parts in (("told", 1), ("found", AUTO)):
+        values = {"targets": taught(teacher=teacher), "speed": Speed(parts)}
+        killed = make(tmp_path / name, fail_at=(1, 2), **values)
+        with pytest.raises(KeyboardInterrupt):
+            killed.solver.run()
+        runs[name] = make(tmp_path / name, **values)
+        runs[name].solver.run()
+    assert_same_end(runs["found"].solver, runs["told"].solver)
 
 
 def test_a_teacher_changes_every_epoch_but_the_first(tmp_path):

@@ -5,7 +5,7 @@ import signal
 import pytest
 import torch
 from toy_ranks import evaluate, train, work
-from toy_solver import STEPS, taught
+from toy_solver import STEPS, taught, with_recordings
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +43,18 @@ def test_ranks_are_taught_by_the_same_teacher_and_learn_what_one_process_does(
     for result in results:
         assert torch.allclose(result["taught"][kind]["gains"], alone["gains"], atol=1e-6)
     assert not torch.allclose(results[0]["taught"][kind]["gains"], results[0]["plain"]["gains"])
+
+
+def test_a_rank_that_meets_no_recording_tells_of_the_same_parts_of_the_loss(results, tmp_path):
+    """The sums of two ranks are added by their places, so both have to name the same ones."""
+    alone = train(tmp_path, dropout=0.0, **with_recordings())
+    for result in results:
+        assert torch.allclose(result["recordings"]["gains"], alone["gains"], atol=1e-6)
+        for one, other in zip(result["recordings"]["history"], alone["history"], strict=True):
+            names = {name for name in other["train"] if name.startswith("loss")}
+            assert names == {"loss", "loss_a", "loss_b", "loss_remainder"}
+            for name in names:
+                assert one["train"][name] == pytest.approx(other["train"][name], rel=1e-5)
 
 
 def tensors(state):
