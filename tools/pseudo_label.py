@@ -53,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Label every song; return the exit status."""
     args = _parser().parse_args(argv)
     try:
+        from mss.api.device import choose_device
         from mss.core.audio_formats import parse_format
-        from mss.core.device import choose_device
         from mss.data.scan import AUDIO_SUFFIXES
         from mss.distill.quality.regressor import RidgeRegressor
         from mss.release.repo import Repo

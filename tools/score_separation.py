@@ -103,7 +103,7 @@ def score_file(song: Path, options: Options) -> str:
         DataError, ConfigError: the song, the stems, a model or an option is not what it should be.
     """
     # Here, not above: --help needs no torch.
-    from mss.build import choose_device
+    from mss.api.device import choose_device
     from mss.core.files import write_json_atomic
     from mss.distill.quality.regressor import RidgeRegressor
     from mss.distill.quality.scorer import named, score_segments, total
