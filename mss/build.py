@@ -374,7 +374,7 @@ def _heard(
         math.lcm(augments.batch_multiple, getattr(distillation, "group_size", 1)),
         loader_augments.for_segments(frames) if loader_augments.augments else None,
         train.fixed_crops,
-        getattr(dataset, "trust", None),  # of the data sets whose labels may be wrong
+        getattr(dataset, "stand_ins", None),  # of the data sets whose labels may be wrong
         first_songs(distillation, train_set, targets, model.spec, device),
     )
     items = training_items(train_set, targets, plan, distillation)

@@ -5,7 +5,8 @@ training songs are clean. Who else is trained on, and what with:
 
 - without a manifest: all songs, as if they were clean (what noise costs);
 - with a manifest: the clean songs alone;
-- with `per_stem`, too, the other songs' stems that the notes do not name.
+- with `per_stem`, too, the other songs' stems that the notes do not name; in place of those that
+  they do, the same sources of other songs are heard (mss.data.stand_ins).
 
 A fold of the songs can be left out, so that the model can judge them (tools.filter_noise).
 """
@@ -20,16 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from mss.core.errors import ConfigError, DataError
 from mss.data.folder import FolderDataset
 from mss.data.folds import Folds
 from mss.data.noise_manifest import NoiseManifest, read_manifest
 from mss.data.scan import Split
-from mss.data.segments import Trust
 from mss.data.splits import hold_out
+from mss.data.stand_ins import StandIns
 from mss.data.tracks import IndexedTrack, TrackSet
 
 logger = logging.getLogger(__name__)
@@ -42,7 +40,8 @@ class LabelNoiseConfig(FolderDataset.Config):
     Attributes:
         manifest: a CSV file of the columns ID, Clean, Notes; null: every song counts as clean. No
             part of a run's signature: what it chooses identifies the data.
-        per_stem: learn from the stems that the notes on a song do not name, too.
+        per_stem: learn from the stems that the notes on a song do not name, too; the others make
+            room for stems of songs that are right about that source.
         folds: number of folds; 0: none, all songs train.
         fold: which one is left out of the training.
         fold_seed: of the division into folds.
@@ -85,18 +84,19 @@ class LabelNoiseDataset(FolderDataset):
                 leaves none to train on.
         """
         found = super().split(split)
-        if split != "train" or not (unlabelled := self._unlabelled(found.tracks)):
+        if split != "train" or not (wrong := self._wrong(found.tracks)):
             return found
         fields = (found.name, found.split, found.tracks, found.stems)
-        return PartlyLabelled(*fields, found.samplerate, found.channels, unlabelled)
+        return PartlyLabelled(*fields, found.samplerate, found.channels, wrong)
 
     @property
-    def trust(self) -> Trust | None:
-        """How far a training segment's stems are to be learned from; None: all of them are."""
-        unlabelled = self._unlabelled(self._select("train"))
-        return StemTrust(unlabelled) if unlabelled else None
+    def stand_ins(self) -> StandIns | None:
+        """For the wrong stems of training songs; None: there are none."""
+        tracks = self._select("train")
+        wrong = self._wrong(tracks)
+        return StandIns(tracks, wrong) if wrong else None
 
-    def _unlabelled(self, tracks: Iterable[IndexedTrack]) -> dict[str, frozenset[str]]:
+    def _wrong(self, tracks: Iterable[IndexedTrack]) -> dict[str, frozenset[str]]:
         """Return the stems that are not to be trusted, of the songs that have any."""
         noisy = {track.name: self._noisy(track.name) for track in tracks}
         return {name: stems for name, stems in noisy.items() if stems}
@@ -172,19 +172,3 @@ class PartlyLabelled(TrackSet):
         """Return what identifies the data, with the stems that are not learned from."""
         stems = {name: sorted(found) for name, found in sorted(self.unlabelled.items())}
         return super().manifest() | {"unlabelled": stems}
-
-
-@dataclass(frozen=True)
-class StemTrust:
-    """The `Trust` of a segment's stems: all of a stem's song, or nothing.
-
-    Attributes:
-        unlabelled: stems that weigh 0, by song.
-    """
-
-    unlabelled: Mapping[str, frozenset[str]]
-
-    def __call__(self, track: IndexedTrack, start: int, frames: int) -> Tensor:
-        """Return [K] of 0 and 1."""
-        unlabelled = self.unlabelled.get(track.name, frozenset())
-        return torch.tensor([float(stem not in unlabelled) for stem in track.stems])

@@ -16,6 +16,8 @@ from torch import Tensor
 from mss.core.errors import ConfigError
 from mss.core.rng import numpy_generator
 from mss.core.types import Batch, Normalise
+from mss.data.end_to_end import EndToEnd
+from mss.data.stand_ins import StandIns
 from mss.data.tracks import IndexedTrack, TrackSet
 
 
@@ -122,6 +124,7 @@ class SegmentDataset:
         fixed: bool = False,
         trust: Trust | None = None,
         beginning: Beginning | None = None,
+        stand_ins: StandIns | None = None,
     ) -> None:
         """Make excerpts of a set's songs.
 
@@ -139,6 +142,7 @@ class SegmentDataset:
             fixed: every epoch has the crops of the first one, in another order.
             trust: of each song's stems; None: all are references.
             beginning: epochs that hear some of the songs alone.
+            stand_ins: for stems that are not what their names say; None: all are.
         """
         if segment_frames < 1:
             raise ConfigError(f"segment: {segment_frames} samples are none; give more seconds")
@@ -153,11 +157,13 @@ class SegmentDataset:
         self.fixed = fixed
         self.trust = trust
         self.beginning = beginning
+        self.stand_ins = stand_ins
         self._read_frames = segment_frames + (loader_augment.extra_frames if loader_augment else 0)
-        self._whole = _Songs.of(tracks.tracks)
+        self._whole = EndToEnd.of(tracks.tracks)
         self._first = self._whole
         if beginning is not None:
-            self._first = _Songs.of(tracks.tracks, beginning.songs)
+            self._first = EndToEnd.of(tracks.tracks, lambda track: track.name in beginning.songs)
+            assert len(self._first.indices), "no song of the set has one of these names"
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -180,6 +186,9 @@ class SegmentDataset:
         stems = track.read_stems(start, frames)  # [K, C, frames]
         stems = track.normalisation(self.normalise).apply(stems)
         stems = F.pad(stems, (0, self._read_frames - frames))
+        if self.stand_ins is not None:
+            generator = numpy_generator(self.seed, "stand_ins", epoch, index)
+            stems = self.stand_ins(track, stems, self.normalise, generator)
         if self.loader_augment is not None:
             generator = numpy_generator(self.seed, "loader_augment", epoch, index)
             stems = self.loader_augment(stems, track.stems, generator)
@@ -195,33 +204,9 @@ class SegmentDataset:
         songs = self._first if early else self._whole
         generator = numpy_generator(self.seed, "segment", epoch, index)
         stratum = _strata(self.seed, epoch, self.items_per_epoch)[index]
-        position = (stratum + generator.random()) / self.items_per_epoch * songs.ends[-1]
-        place = int(np.searchsorted(songs.ends, position, side="right"))
-        # rounding may take the last position to the very end
-        track_index = int(songs.indices[min(place, len(songs.ends) - 1)])
+        track_index = songs.at((stratum + generator.random()) / self.items_per_epoch)
         last_start = max(0, self.tracks.tracks[track_index].length - self._read_frames)
         return track_index, int(generator.integers(last_start, endpoint=True))
-
-
-@dataclass(frozen=True)
-class _Songs:
-    """Songs laid end to end.
-
-    Attributes:
-        indices: of the songs.
-        ends: the i-th of them spans [ends[i - 1], ends[i]) samples.
-    """
-
-    indices: npt.NDArray[np.int64]
-    ends: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, tracks: Sequence[IndexedTrack], names: frozenset[str] | None = None) -> _Songs:
-        """Return the songs of these names, or all."""
-        kept = [i for i, track in enumerate(tracks) if names is None or track.name in names]
-        assert kept, "no song of the set has one of these names"
-        lengths = [tracks[i].length for i in kept]
-        return cls(np.array(kept, dtype=np.int64), np.cumsum(lengths, dtype=np.int64))
 
 
 @functools.lru_cache(maxsize=4)

@@ -19,6 +19,7 @@ from mss.data.folder import FolderDataset, FolderKeys
 from mss.data.mixed import MixedSegments, Shares, UnlabelledSegments
 from mss.data.segments import Beginning, LoaderAugment, SegmentDataset, Segments, Trust
 from mss.data.silent import SilentSpan, SilentStemSegments
+from mss.data.stand_ins import StandIns
 from mss.data.tracks import MIXTURE, TrackSet
 from mss.distill.pseudo import LABELS, LabelTrust, PseudoLabelConfig, read_facts, read_labels
 from mss.distill.silent_stem import SilentStemConfig
@@ -40,7 +41,7 @@ class ItemPlan:
         group: consecutive items among which stems may be exchanged.
         loader_augment: of the labelled and pseudo-labelled songs.
         fixed: every epoch has the same crops.
-        trust: of the labelled songs' stems.
+        stand_ins: for wrong stems of the labelled songs.
         beginning: of the labelled songs.
     """
 
@@ -52,17 +53,25 @@ class ItemPlan:
     group: int = 1
     loader_augment: LoaderAugment | None = None
     fixed: bool = False
-    trust: Trust | None = None
+    stand_ins: StandIns | None = None
     beginning: Beginning | None = None
+
+    def labelled(
+        self, tracks: TrackSet, items: int, seed: int, beginning: Beginning | None = None
+    ) -> SegmentDataset:
+        """Return so many items of the labelled songs."""
+        augment = self.loader_augment
+        return self.dataset(tracks, items, seed, augment, None, beginning, self.stand_ins)
 
     def dataset(
         self,
         tracks: TrackSet,
         items: int,
         seed: int,
-        trust: Trust | None,
-        augment: LoaderAugment | None,
+        augment: LoaderAugment | None = None,
+        trust: Trust | None = None,
         beginning: Beginning | None = None,
+        stand_ins: StandIns | None = None,
     ) -> SegmentDataset:
         """Return so many items of some songs."""
         return SegmentDataset(
@@ -75,6 +84,7 @@ class ItemPlan:
             self.fixed,
             trust,
             beginning,
+            stand_ins,
         )
 
 
@@ -127,9 +137,7 @@ def training_items(
         )
     marks = _beginning_mark(plan.beginning)
     if not isinstance(config, PseudoLabelConfig | UnlabelledConfig):
-        dataset = plan.dataset(
-            tracks, plan.items, plan.seed, plan.trust, plan.loader_augment, plan.beginning
-        )
+        dataset = plan.labelled(tracks, plan.items, plan.seed, plan.beginning)
         return TrainingItems(dataset, fingerprints=marks)
     shares = Shares(Fraction(str(config.share)), plan.group)
     count, extra = shares.counts(plan.items)
@@ -139,7 +147,7 @@ def training_items(
             "leaves one kind without any; raise train.items"
         )
     _check_batches(shares, plan, config.share)
-    first = plan.dataset(tracks, count, plan.seed, plan.trust, plan.loader_augment, plan.beginning)
+    first = plan.labelled(tracks, count, plan.seed, plan.beginning)
     if isinstance(config, PseudoLabelConfig):
         added = _pseudo_labelled(config, tracks, plan, extra)
     else:
@@ -181,7 +189,7 @@ def _pseudo_labelled(
     marks = tuple(hashlib.sha256(files[name].read_bytes()).hexdigest() for name in sorted(files))
     origins = {name: str(read_facts(path).get("sha256")) for name, path in files.items()}
     seed = derive_seed(plan.seed, "pseudo_label")
-    segments = plan.dataset(added, items, seed, trust, plan.loader_augment)
+    segments = plan.dataset(added, items, seed, plan.loader_augment, trust)
     return _Added(added, segments, marks, origins)
 
 
@@ -191,7 +199,7 @@ def _unlabelled(
     added = _songs(config, tracks, (MIXTURE,))
     seed = derive_seed(plan.seed, "unlabelled")
     if not isinstance(config, SilentStemConfig):
-        recordings = plan.dataset(added, items, seed, None, None)
+        recordings = plan.dataset(added, items, seed)
         return _Added(added, UnlabelledSegments(recordings, tracks.stems))
     path = _root(config) / SILENCE
     spans = read_silence(path)
@@ -202,7 +210,7 @@ def _unlabelled(
         if span.song not in known:
             hint = nearest_name_hint(span.song, known)
             raise DataError(f"{path}: there is no recording {span.song!r} beside it.{hint}")
-    labelled = plan.dataset(tracks, plan.items, seed, plan.trust, plan.loader_augment)
+    labelled = plan.labelled(tracks, plan.items, seed)
     segments = SilentStemSegments(added, spans, labelled, items, seed)
     return _Added(added, segments, (hashlib.sha256(path.read_bytes()).hexdigest(),))
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from mss.core.errors import ConfigError, DataError
 from mss.core.registry import make_config, resolve
@@ -62,14 +63,14 @@ def test_without_a_manifest_it_is_a_folder(root: Path) -> None:
     folder = FolderDataset(FolderDataset.Config(root=str(root)))
     for split in ("train", "valid", "test"):
         assert dataset(root).split(split).fingerprint == folder.split(split).fingerprint
-    assert dataset(root).trust is None
+    assert dataset(root).stand_ins is None
 
 
 def test_clean_songs_train(root: Path, manifest: Path) -> None:
     found = dataset(root, manifest=manifest)
     assert names(found.split("train")) == "acf"
     assert (names(found.split("valid")), names(found.split("test"))) == ("v", "t")
-    assert found.trust is None
+    assert found.stand_ins is None
     assert names(found.every_song()) == "abcdef"
 
 
@@ -77,19 +78,70 @@ def test_per_stem_songs_train_by_what_is_right_of_them(root: Path, manifest: Pat
     found = dataset(root, manifest=manifest, per_stem=True)
     tracks = found.split("train")
     assert names(tracks) == "abcdf"  # of e nothing is known
-    assert found.trust is not None
-    trusted = {track.name: found.trust(track, 0, 10).tolist() for track in tracks.tracks}
-    assert trusted == {
-        "a": [1, 1, 1, 1],
-        "b": [1, 0, 1, 1],
-        "c": [1, 1, 1, 1],
-        "d": [1, 1, 0, 0],
-        "f": [1, 1, 1, 1],
+    segments = SegmentDataset(tracks, 20, 200, seed=0, stand_ins=found.stand_ins)
+    whole = {track.name: track.read_stems() for track in tracks.tracks}
+    wrong = {"b": {"bass"}, "d": {"other", "vocals"}}
+    donors: dict[str, set[str]] = {stem: set() for stem in STEMS}
+    for index in range(200):
+        place, start = segments.locate(0, index)
+        track, item = tracks.tracks[place], segments[0, index]
+        assert item.trust.tolist() == [1, 1, 1, 1]
+        assert torch.equal(item.stems, segments[0, index].stems)
+        for row, stem in enumerate(STEMS):
+            if stem not in wrong.get(track.name, ()):
+                own = whole[track.name][row, :, start : start + 20]
+                assert torch.equal(item.stems[row], own)
+            else:
+                donors[stem] |= {
+                    name for name, stems in whole.items() if holds(stems[row], item.stems[row])
+                }
+    assert donors == {
+        "drums": set(),
+        "bass": set("acdf"),
+        "other": set("abcf"),
+        "vocals": set("abcf"),
     }
-    segments = SegmentDataset(tracks, 20, 40, seed=0, trust=found.trust)
+
+
+def holds(song: Tensor, excerpt: Tensor) -> bool:
+    """Whether an excerpt [C, T] is of a song [C, N]."""
+    windows = song.unfold(-1, excerpt.shape[-1], 1)  # [C, N - T + 1, T]
+    return bool((windows == excerpt[:, None]).all(dim=(0, 2)).any())
+
+
+def test_a_stem_in_place_of_another_is_normalised_by_its_own_song(
+    root: Path, manifest: Path
+) -> None:
+    found = dataset(root, manifest=manifest, per_stem=True)
+    tracks = found.split("train")
+    plain, scaled = (
+        SegmentDataset(tracks, 20, 40, 0, normalise, stand_ins=found.stand_ins)
+        for normalise in ("none", "file_mono_std")
+    )
+    wanted = {
+        track.name: track.normalisation("file_mono_std").apply(track.read("bass"))
+        for track in tracks.tracks
+    }
+    exchanged = [i for i in range(40) if tracks.tracks[plain.locate(0, i)[0]].name == "b"]
+    assert exchanged
+    for index in exchanged:
+        bass = scaled[0, index].stems[1]
+        assert any(holds(song, bass) for name, song in wanted.items() if name != "b")
+
+
+def test_shorter_songs_stand_in_with_silence_behind_them(root: Path, manifest: Path) -> None:
+    found = dataset(root, manifest=manifest, per_stem=True)
+    tracks = found.split("train")
+    segments = SegmentDataset(tracks, 64, 40, seed=0, stand_ins=found.stand_ins)
     for index in range(40):
-        track = tracks.tracks[segments.locate(0, index)[0]]
-        assert segments[0, index].trust.tolist() == trusted[track.name]
+        assert segments[0, index].stems.shape == (4, 2, 64)
+
+
+def test_a_source_of_which_all_stems_are_wrong(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "none.csv"
+    write_manifest(path, {name: SongLabel(False, "bass: bleed of drums") for name in "abcdef"})
+    with pytest.raises(DataError, match=r"dset.manifest: of bass no song has a stem that is right"):
+        _ = dataset(root, manifest=path, per_stem=True).stand_ins
 
 
 def test_what_is_chosen_identifies_the_data(root: Path, manifest: Path, tmp_path: Path) -> None:
@@ -190,14 +242,3 @@ def test_a_manifest_of_other_songs(root: Path, tmp_path: Path) -> None:
 def test_keys_that_make_no_sense(root: Path, keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         dataset(root, **keys)
-
-
-def test_weights_of_unlabelled_stems_reach_the_batch(root: Path, manifest: Path) -> None:
-    from mss.data.segments import collate
-
-    found = dataset(root, manifest=manifest, per_stem=True)
-    segments = SegmentDataset(found.split("train"), 20, 40, seed=0, trust=found.trust)
-    batch = collate([segments[0, index] for index in range(40)])
-    assert batch.trust.shape == (40, 4)
-    assert 0 < batch.trust.sum() < 160
-    assert torch.equal(batch.mix, batch.stems.sum(dim=1))  # the mix holds them all the same
