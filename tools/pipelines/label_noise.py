@@ -42,6 +42,7 @@ def pipeline(p: Pipeline) -> None:
     )
     filtered: dict[str, Value] = {
         "dset.manifest": clean.path / "clean.csv",
+        "dset.per_stem": True,
         "dset.name": clean.signature,
     }
     second = p.train("second", {**BUDGET, **songs, **filtered})
