@@ -21,19 +21,20 @@ class TestTracks:
 
     Attributes:
         split: of the data.
-        fingerprint: of the test set's content.
+        references: what they were compared with: content of the songs, stems of each source,
+            sample rate and channels.
         nsdr: dB, by song and source; None where a source is silent.
     """
 
     __test__ = False  # no test case, whatever pytest takes from the name
 
     split: str
-    fingerprint: str
+    references: tuple[Any, ...]
     nsdr: Mapping[str, Mapping[str, float | None]]
 
     def comparable(self, other: TestTracks) -> bool:
         """Whether both were tested on the same songs."""
-        same = (self.split, self.fingerprint) == (other.split, other.fingerprint)
+        same = (self.split, self.references) == (other.split, other.references)
         return same and self.nsdr.keys() == other.nsdr.keys()
 
 
@@ -45,7 +46,8 @@ def read_test_tracks(folder: Path) -> TestTracks | None:
             str(track): {str(source): number(value) for source, value in scored["nsdr"].items()}
             for track, scored in content["tracks"].items()
         }
-        return TestTracks(str(content["split"]), str(content["fingerprint"]), nsdr)
+        heard = (content.get(key) for key in ("targets", "samplerate", "channels"))
+        return TestTracks(str(content["split"]), (str(content["fingerprint"]), *heard), nsdr)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -30,6 +30,7 @@ from mss.core.rng import derive_seed
 from mss.core.separator import Separator
 from mss.core.targets import TargetMap
 from mss.core.types import AudioSpec, Batch
+from mss.data.labelnoise import LabelNoiseDataset
 from mss.data.loader import SegmentLoader
 from mss.data.tracks import TrackSet
 from mss.distill.base import TargetChain, TargetProvider
@@ -364,6 +365,8 @@ def _heard(
     augments = build_augments(cfg, model.spec)
     loader_augments = build_loader_augments(cfg, model.spec)
     distillation = build_distillation(cfg)
+    # of the data sets whose labels may be wrong
+    stand_ins = dataset.stand_ins(train_set) if isinstance(dataset, LabelNoiseDataset) else None
     frames = model.spec.frames(train.segment or model.segment) + augments.extra_frames
     plan = ItemPlan(
         frames,
@@ -374,7 +377,7 @@ def _heard(
         math.lcm(augments.batch_multiple, getattr(distillation, "group_size", 1)),
         loader_augments.for_segments(frames) if loader_augments.augments else None,
         train.fixed_crops,
-        getattr(dataset, "stand_ins", None),  # of the data sets whose labels may be wrong
+        stand_ins,
         first_songs(distillation, train_set, targets, model.spec, device),
     )
     items = training_items(train_set, targets, plan, distillation)

@@ -25,9 +25,9 @@ of one protocol are compared (data, targets, measure, aggregation). The interval
 songs of the same kind.
 
 With --grid the configurations are those of a grid, each with its finished seeds that all have, and
-REFERENCE and OTHER are parts of their names ("fade=0.3", "alpha=0.3 !ema"); without them the first
-is compared with all others. --unharmed NAME asks which share of what the reference has lost against
-that one the others regain.
+REFERENCE and OTHER are parts of their names ("fade=0.3", "alpha=0.3 snapshot"); without them the
+first is compared with all others. --unharmed NAME asks which share of what the reference has lost
+against that one the others regain.
 """
 
 
@@ -104,6 +104,10 @@ def compare_grid(
     if not others:
         raise ConfigError(f"{grid}: there is nothing to compare {first.name} with")
     clean = [choose_one(every, unharmed)] if unharmed else []
+    if first in clean:
+        raise ConfigError(
+            f"--unharmed {unharmed}: is the reference; name the harmed one as REFERENCE"
+        )
     first, *others = paired([first, *others, *(c for c in clean if c not in others)])
     notes = [f"{unfinished} runs of the grid are not finished"] if unfinished else []
     candidates = [c.candidate() for c in (first, *others)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -47,12 +47,9 @@ def grid_configurations(name: str) -> tuple[list[Configuration], int]:
 
     sheeps = gather(train_main, name).sheeps
     argv = [dict(argument.split("=", 1) for argument in sheep.xp.argv) for sheep in sheeps]
-    keys = dict.fromkeys(key for values in argv for key in values)
-    differing = [key for key in keys if len({values.get(key) for values in argv}) > 1]
     groups: dict[str, list[int]] = {}
-    for index, values in enumerate(argv):
-        parts = [f"{key}={values[key]}" for key in differing if key in values and key != "seed"]
-        groups.setdefault(" ".join(parts) or "as it is", []).append(index)
+    for index, label in enumerate(_labels(argv, train_main.dora.is_excluded)):
+        groups.setdefault(label or "as it is", []).append(index)
     done = [finished(sheep) for sheep in sheeps]
     configurations = []
     for label, indices in groups.items():
@@ -68,6 +65,26 @@ def grid_configurations(name: str) -> tuple[list[Configuration], int]:
             )
         )
     return configurations, done.count(False)
+
+
+def _labels(runs: Sequence[Mapping[str, str]], outside: Callable[[str], bool]) -> list[str]:
+    """Return a name for each run's overrides, the same for those that differ in their seed alone.
+
+    It holds the keys in which runs differ, but for those that follow from others. What is chosen of
+    a group ("loss=l1") always stays.
+    """
+
+    def names(keys: Sequence[str]) -> list[str]:
+        return [" ".join(f"{key}={run[key]}" for key in keys if key in run) for run in runs]
+
+    keys = dict.fromkeys(key for run in runs for key in run if not outside(key))
+    kept = [k for k in keys if k != "seed" and len({run.get(k) for run in runs}) > 1]
+    configurations = len(set(names(kept)))
+    for key in reversed(kept):
+        fewer = [other for other in kept if other != key]
+        if "." in key and len(set(names(fewer))) == configurations:
+            kept = fewer
+    return names(kept)
 
 
 def choose(configurations: Sequence[Configuration], pattern: str) -> list[Configuration]:

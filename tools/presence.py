@@ -46,6 +46,7 @@ def train(args: argparse.Namespace) -> str:
     # Here, not above: --help needs neither torch nor hydra.
     from mss import build
     from mss.core.files import file_sha256
+    from mss.data.labelnoise import PartlyLabelled
     from mss.distill.presence import Calibration, calibrate, save_detector
     from mss.distill.presence_mixing import Excerpts
     from mss.distill.presence_net import PresenceConfig
@@ -59,6 +60,10 @@ def train(args: argparse.Namespace) -> str:
     build.prepare_process(cfg)
     dataset = build.build_dataset(cfg)
     tracks, held_out = dataset.split("train"), dataset.split("valid")
+    if isinstance(tracks, PartlyLabelled):
+        raise ConfigError(
+            "dset.per_stem: a presence net learns from right labels alone; set it to false"
+        )
     criterion = _typed(
         Criterion, silence_db=args.silence, precision=args.precision, confidence=args.confidence
     )

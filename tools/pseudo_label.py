@@ -3,7 +3,7 @@
     python -m tools.pseudo_label --teacher NAME --in MIXTURES --out DIR
 
 Each song becomes DIR/train/SONG/{stem}.flac, which add up to it, and labels.json: scores of every
-stem in every segment, and a weight. labels.csv lists them all. A training takes the folder by
+stem in every segment, and a weight. labels.csv lists those of --in. A training takes the folder by
 ``distill=pseudo_label distill.songs=NAME distill.root=DIR``. Songs that are done are passed over:
 the same command goes on where it was stopped. A song is made again where its recording, its
 references, or the options are others than it was made with; one that can't be stays as it was.

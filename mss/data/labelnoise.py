@@ -89,12 +89,14 @@ class LabelNoiseDataset(FolderDataset):
         fields = (found.name, found.split, found.tracks, found.stems)
         return PartlyLabelled(*fields, found.samplerate, found.channels, wrong)
 
-    @property
-    def stand_ins(self) -> StandIns | None:
-        """For the wrong stems of training songs; None: there are none."""
-        tracks = self._select("train")
-        wrong = self._wrong(tracks)
-        return StandIns(tracks, wrong) if wrong else None
+    def stand_ins(self, tracks: TrackSet) -> StandIns | None:
+        """Return what stands in for the wrong stems of training songs; None: there are none.
+
+        Raises:
+            DataError: of a stem there is no right one.
+        """
+        wrong = self._wrong(tracks.tracks)
+        return StandIns(tracks.tracks, wrong) if wrong else None
 
     def _wrong(self, tracks: Iterable[IndexedTrack]) -> dict[str, frozenset[str]]:
         """Return the stems that are not to be trusted, of the songs that have any."""

@@ -40,8 +40,8 @@ class StandIns:
             right = EndToEnd.of(tracks, partial(self._is_right, stem))
             if not len(right.indices):
                 raise DataError(
-                    f"dset.manifest: of {stem} no song has a stem that is right; take a manifest "
-                    "with a lower margin, or train other sources (targets)"
+                    f"dset.manifest: of {stem} no song has a stem that is right; make one with a "
+                    "lower margin (tools.filter_noise), or leave the stem out (dset.stems)"
                 )
             self._right[stem] = right
 

@@ -136,6 +136,11 @@ def training_items(
             "be those of all; set one of the two to 0 or false"
         )
     marks = _beginning_mark(plan.beginning)
+    if plan.stand_ins is not None and plan.beginning is not None:
+        raise ConfigError(
+            "distill.curriculum.epochs: songs with wrong stems can't be told to be easy or hard, "
+            "and stems of others stand in for them; set it to 0, or dset.per_stem to false"
+        )
     if not isinstance(config, PseudoLabelConfig | UnlabelledConfig):
         dataset = plan.labelled(tracks, plan.items, plan.seed, plan.beginning)
         return TrainingItems(dataset, fingerprints=marks)

@@ -32,8 +32,6 @@ class TeacherConfig:
             hash: a shorter one may mean another model tomorrow.
         blend: share of the teacher in the target of a source.
         blends: the same for single sources, by name.
-        unlabelled: weight of the teacher's estimate of a source of which nothing is known; 0 leaves
-            it unknown.
         domain: what is mixed: "wave" or "magnitude"; see TargetMixer.
         n_fft: samples of a frame, for "magnitude".
         hop: samples from frame to frame, for "magnitude".
@@ -44,7 +42,6 @@ class TeacherConfig:
     model: str | None = None
     blend: float = 0.5
     blends: Mapping[str, float] = field(default_factory=dict)
-    unlabelled: float = 1.0
     domain: Domain = "wave"
     n_fft: int = 4096
     hop: int = 1024
@@ -57,7 +54,7 @@ class TeacherDistillation(TargetProvider):
 
         target_s = (1 - b_s) y_s + b_s p_s
 
-    A source of which nothing is known takes the estimate alone. (Hinton, Vinyals and Dean,
+    (Hinton, Vinyals and Dean,
     "Distilling the knowledge in a neural network", arXiv 1503.02531, for a regression.)
 
     Raises:
@@ -72,9 +69,6 @@ class TeacherDistillation(TargetProvider):
             raise ConfigError(f"{where}.model: not set; name a released model: {where}.model=NAME")
         sources = run.targets.sources
         self.share = blends(config.blends, config.blend, sources, f"{where}.blends")
-        if not 0 <= config.unlabelled <= 1:
-            raise ConfigError(f"{where}.unlabelled: {config.unlabelled} is not in [0, 1]")
-        self.unlabelled = config.unlabelled
         self.teacher = ReleasedTeacher(
             config.model, run.targets, run.model.spec, run.device, f"{where}.model"
         )
@@ -86,7 +80,6 @@ class TeacherDistillation(TargetProvider):
                 )
         if config.project and len(self.teacher.taught) < len(sources):
             raise ConfigError(f"{where}.project: the teacher does not know every source")
-        self.known = torch.tensor([source in self.teacher.taught for source in sources])
         self.project = config.project
         self.mixer = TargetMixer(config.domain, config.n_fft, config.hop).to(run.device)
         self.parts = run.parts
@@ -108,17 +101,11 @@ class TeacherDistillation(TargetProvider):
         taught = self._taught(mix)
         if self.project:
             taught = onto_mix(taught, mix)
-        unknown = (target.weight == 0) & self.known.to(target.weight.device)  # [B, S]
-        if not self.unlabelled:
-            unknown = torch.zeros_like(unknown)
         share = self.share.to(taught).expand_as(target.weight)
         share = rearrange(share, "b s -> b s 1 1")
         mixed = self.mixer(target.sources, taught, share)
         # a spectrum and back is not the very wave, so what is not taught does not go that way
-        mixed = torch.where(share == 0, target.sources, mixed)
-        alone = rearrange(unknown, "b s -> b s 1 1")
-        weight = target.weight.masked_fill(unknown, self.unlabelled)
-        return replace(target, sources=torch.where(alone, taught, mixed), weight=weight)
+        return replace(target, sources=torch.where(share == 0, target.sources, mixed))
 
     def _taught(self, mix: Tensor) -> Tensor:
         """Return the teacher's estimates [B, S, C, T]."""

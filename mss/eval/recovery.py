@@ -19,14 +19,13 @@ class Recovery:
     Attributes:
         songs: that were compared.
         lost: what the fault cost, mean over songs, in the measure's unit; positive where it harmed.
-        share: that came back, 1: everything.
-        interval: of the share, over other songs of the same kind; None where the loss itself could
-            be none, whose share is anything.
+        share: that came back, 1: everything; None where it is not certain that anything was lost.
+        interval: of the share, over other songs of the same kind.
     """
 
     songs: int
     lost: float
-    share: float
+    share: float | None
     interval: Interval | None
 
 
@@ -57,11 +56,11 @@ def recovery(unharmed: Candidate, harmed: Candidate, remedied: Candidate, id: st
     better = systems[0][0].measure.higher_is_better
     clean, noisy, mended = scores if better else -scores
     loss = paired_statistics(clean, noisy, higher_is_better=True)
-    interval = None
-    if loss.verdict == "better":
-        interval = _interval(clean - noisy, mended - noisy)
     lost = float((clean - noisy).mean())
-    return Recovery(len(clean), lost, float((mended - noisy).mean()) / lost, interval)
+    if loss.verdict != "better":
+        return Recovery(len(clean), lost, None, None)
+    share = float((mended - noisy).mean()) / lost
+    return Recovery(len(clean), lost, share, _interval(clean - noisy, mended - noisy))
 
 
 def _interval(lost: NDArray[np.float64], regained: NDArray[np.float64]) -> Interval:

@@ -19,8 +19,9 @@ TEST_TRACKS = "test_tracks.json"
 def read_run_test(folder: Path) -> StoredResults:
     """Read the test of a run.
 
-    Two such tests are of one protocol where measure, split, sources and the content of the songs
-    are the same: a run's data set may have another name where only its training songs differ.
+    Two such tests are of one protocol where measure, split, sources (and the stems of each), sample
+    rate, channels and the content of the songs are the same: a run's data set may have another name
+    where only its training songs differ. It is never the protocol of an evaluation.
 
     Raises:
         DataError: the run was not tested yet, or the file can't be read.
@@ -31,6 +32,8 @@ def read_run_test(folder: Path) -> StoredResults:
         measures = {name: Measure(**facts) for name, facts in content["measures"].items()}
         sources = tuple(content["sources"])
         split, fingerprint = str(content["split"]), str(content["fingerprint"])
+        # a run of an earlier version does not tell them: it is comparable with its like alone
+        heard = [content.get(key) for key in ("targets", "samplerate", "channels")]
         return StoredResults(
             path=folder,
             system=folder.resolve().name,
@@ -40,7 +43,7 @@ def read_run_test(folder: Path) -> StoredResults:
             sources=sources,
             measures=measures,
             ids={
-                name: _protocol_id(measure, split, fingerprint, sources)
+                name: _protocol_id(measure, split, [fingerprint, sources, *heard])
                 for name, measure in measures.items()
             },
             tracks={
@@ -60,7 +63,7 @@ def read_run_test(folder: Path) -> StoredResults:
         raise DataError(f"{path}: can't be read ({type(error).__name__}: {error})") from error
 
 
-def _protocol_id(measure: Measure, split: str, fingerprint: str, sources: tuple[str, ...]) -> str:
-    facts = [measure.definition, measure.over_tracks, fingerprint, sorted(sources)]
+def _protocol_id(measure: Measure, split: str, references: list[Any]) -> str:
+    facts = [measure.definition, measure.over_tracks, references]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return f"{measure.name}/{split}@{digest[:8]}"

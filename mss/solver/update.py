@@ -147,6 +147,7 @@ class Updater:
             if self.parts == AUTO:
                 self._find_parts(batch, target)
                 # once more, in these parts: as a run that knows them already has it
+                del target  # no update holds two
                 target = self.targets(batch, None, progress)
         except torch.OutOfMemoryError as error:
             raise TrainingError(

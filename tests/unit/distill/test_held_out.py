@@ -145,3 +145,19 @@ def test_labels_that_do_not_tell_their_recording_are_taken(data, labelled):
     del content["sha256"]
     path.write_text(json.dumps(content))
     check(data, config)
+
+
+def test_stems_that_add_up_to_a_test_song_but_for_rounding_are_known(data, recordings):
+    """Estimates of a test song that was labelled in another file than the data set has."""
+    song, rate = soundfile.read(data / "test" / "t" / "mixture.wav", dtype="float64")
+    dither = np.random.default_rng(0).uniform(-0.5, 0.5, song.shape)
+    rounded = np.round(song * 32768 + dither) / 32768
+    soundfile.write(recordings / "x" / "mixture.wav", rounded, rate, subtype="PCM_16")
+    with pytest.raises(DataError, match="'x' of found is 't' of the test split"):
+        check(data, unlabelled(recordings))
+
+
+def test_another_song_of_the_same_length_is_another_song(data, recordings):
+    song, rate = soundfile.read(data / "test" / "t" / "mixture.wav", dtype="float64")
+    soundfile.write(recordings / "x" / "mixture.wav", 1.001 * song, rate, subtype="PCM_24")
+    check(data, unlabelled(recordings))

@@ -10,6 +10,7 @@ from mss.core.errors import ConfigError, DataError
 from mss.core.targets import TargetMap
 from mss.data.folder import FolderDataset
 from mss.data.segments import Beginning
+from mss.data.stand_ins import StandIns
 from mss.distill.items import ItemPlan, training_items
 from mss.distill.silent_stem import SilentStemConfig
 from mss.distill.unlabelled import RemixItConfig
@@ -48,6 +49,13 @@ def test_the_songs_of_the_first_epochs_are_part_of_what_a_run_is_locked_to(track
         found = [items.fingerprints for items in marks]
         assert len(set(found)) == 3
         assert found[2] == found[3]
+
+
+def test_a_curriculum_of_songs_with_wrong_stems_is_refused(tracks):
+    stand_ins = StandIns(tracks.tracks, {"a": frozenset({"bass"})})
+    plan = replace(PLAN, stand_ins=stand_ins, beginning=Beginning(2, frozenset("a")))
+    with pytest.raises(ConfigError, match=r"distill.curriculum.epochs: songs with wrong stems"):
+        items_of(tracks, None, plan)
 
 
 @pytest.mark.parametrize("group_size", [2, 4, 8])

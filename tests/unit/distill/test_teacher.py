@@ -80,17 +80,12 @@ def test_the_target_is_blended_with_what_the_release_gives_for_the_mix(tmp_path,
     assert not target.sources.requires_grad
 
 
-def test_a_source_of_which_nothing_is_known_is_taught_alone(tmp_path):
+def test_a_source_of_which_nothing_is_known_stays_so(tmp_path):
     run = surroundings(tmp_path)
     batch = batch_of()
     batch.trust[1, 0] = 0
-    taught = taught_by("bbbb2222", batch.mix)
-    config = TeacherConfig(model="bbbb2222", blend=0.5, unlabelled=0.3)
+    config = TeacherConfig(model="bbbb2222", blend=0.5)
     target = TeacherDistillation(config, run)(batch, target_of(run, batch), AT)
-    torch.testing.assert_close(target.sources[1, 0], taught[1, 0], rtol=1e-4, atol=1e-5)
-    assert target.weight.tolist() == [[1, 1], [pytest.approx(0.3), 1]]
-    off = TeacherConfig(model="bbbb2222", unlabelled=0)
-    target = TeacherDistillation(off, run)(batch, target_of(run, batch), AT)
     assert target.weight.tolist() == [[1, 1], [0, 1]]
 
 
@@ -239,7 +234,6 @@ def test_nothing_is_kept_where_no_segment_comes_back(tmp_path, changes):
         ({"model": "nobody"}, r"distill\.model: .*there is no model 'nobody'"),
         ({"model": "bbbb2222", "blend": 1.5}, r"distill\.blends: 1\.5 for drums"),
         ({"model": "bbbb2222", "blends": {"vocal": 1}}, r"distill\.blends\.vocal: .*no such"),
-        ({"model": "bbbb2222", "unlabelled": -1}, r"distill\.unlabelled: -1"),
     ],
 )
 def test_wrong_values_are_named(tmp_path, config, message):

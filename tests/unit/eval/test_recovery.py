@@ -54,7 +54,17 @@ def test_the_interval_holds_the_true_share_as_often_as_it_says(tmp_path):
 def test_a_loss_that_may_be_none_has_no_share(tmp_path):
     noisy = [0.1, -0.1, 0.2, -0.2, 0.1, -0.1, 0.05, -0.02]
     found, id = candidates(tmp_path, np.zeros(8), noisy, np.ones(8))
-    assert recovery(*found, id).interval is None
+    result = recovery(*found, id)
+    assert (result.share, result.interval) == (None, None)
+
+
+def test_what_did_not_harm_can_not_be_made_good(tmp_path):
+    clean = np.arange(8.0)
+    found, id = candidates(tmp_path, clean, clean + 1, clean + 0.5)
+    result = recovery(*found, id)
+    assert (result.lost, result.share) == (-1, None)
+    same, id = candidates(tmp_path / "same", clean, clean, clean + 1)
+    assert recovery(*same, id).share is None
 
 
 def test_without_a_common_song_there_is_nothing_to_compare(tmp_path):

@@ -12,7 +12,7 @@ from mss.eval.comparison import compare
 from mss.eval.run_tests import TEST_TRACKS, read_run_test
 
 
-def write_test(folder, scores, dset="music", fingerprint="abc"):
+def write_test(folder, scores, dset="music", fingerprint="abc", **facts):
     """Write what a training leaves: {song: {source: value}} of one measure."""
     folder.mkdir(parents=True)
     content = {
@@ -23,6 +23,7 @@ def write_test(folder, scores, dset="music", fingerprint="abc"):
         "measures": {GAIN.name: asdict(GAIN)},
         "inference": {"segment": "6"},
         "shifts": 0,
+        **facts,
         "seed": 0,
         "tracks": {song: {GAIN.name: values} for song, values in scores.items()},
     }
@@ -47,6 +48,20 @@ def test_runs_on_other_songs_but_tested_on_the_same_are_compared(tmp_path):
     (measure,) = compare(one, [two]).measures
     assert [row.statistics.mean for row in measure.rows] == [1.0, 1.0, 1.0]
     with pytest.raises(ConfigError, match="content of the data 'abc' and 'def'"):
+        compare(one, [other])
+
+
+@pytest.mark.parametrize("fact", ["targets", "samplerate", "channels"])
+def test_references_made_in_another_way_are_another_protocol(tmp_path, fact):
+    facts = {"targets": [["drums"], ["bass"]], "samplerate": 44100, "channels": 2}
+    others = {"targets": [["drums"], ["bass", "other"]], "samplerate": 48000, "channels": 1}
+    songs = {f"{n}": {"drums": float(n), "bass": 2.0 * n} for n in range(8)}
+    write_test(tmp_path / "one", songs, **facts)
+    write_test(tmp_path / "two", songs, **facts)
+    write_test(tmp_path / "other", songs, **{**facts, fact: others[fact]})
+    one, two, other = (read_candidate(n, tmp_path) for n in ("one", "two", "other"))
+    assert compare(one, [two]).measures
+    with pytest.raises(ConfigError, match="can't be compared"):
         compare(one, [other])
 
 

@@ -83,7 +83,7 @@ def test_what_noise_cost_and_what_came_back(lab, monkeypatch):
     assert [c.name for c in found] == [
         "dset=demo_large loss=l1",
         "dset=demo_large_noisy loss=l1",
-        "dset=demo_large_noisy loss=truncated loss.quantile=0.7",
+        "dset=demo_large_noisy loss=truncated",
         "dset=demo_large_filtered loss=l1",
     ]
     assert [c.seeds for c in found] == [(42, 43), *[(42, 43, 44)] * 3]
@@ -99,6 +99,8 @@ def test_what_noise_cost_and_what_came_back(lab, monkeypatch):
     filtered = next(line for line in regained.splitlines() if "filtered" in line)
     assert filtered.split()[2:] == ["nsdr", "2.00", "75%", "75%", "to", "75%"]
     truncated = next(line for line in regained.splitlines() if "truncated" in line)
-    assert truncated.split()[3:] == ["nsdr", "2.00", "0%", "0%", "to", "0%"]
+    assert truncated.split()[2:] == ["nsdr", "2.00", "0%", "0%", "to", "0%"]
     assert text.count("  42, 43  ") == 4 and "43, 44" not in text
     assert "1 runs of the grid are not finished" in text
+    with pytest.raises(ConfigError, match="--unharmed dset=demo_large: is the reference"):
+        compare_grid("label_noise", unharmed="dset=demo_large")
