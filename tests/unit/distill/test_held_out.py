@@ -29,15 +29,6 @@ def data(tmp_path, cache_folder, write_song):
     return root
 
 
-@pytest.fixture
-def recordings(tmp_path, write_song):
-    """Two songs of which the mixture alone is there."""
-    root = tmp_path / "recordings"
-    for seed, name in enumerate(("x", "y")):
-        write_song(root / name, 500, 50 + seed, stems=("mixture",), mixture=False)
-    return root
-
-
 def check(data, config, read=("train", "valid", "test")):
     """What a run does that has read these splits."""
     dataset = FolderDataset(FolderDataset.Config(root=str(data)))

@@ -25,14 +25,6 @@ def tracks(tmp_path, cache_folder, write_song):
     return FolderDataset(FolderDataset.Config(root=str(tmp_path / "data"))).split("train")
 
 
-@pytest.fixture
-def recordings(tmp_path, write_song):
-    root = tmp_path / "recordings"
-    for seed, name in enumerate(("x", "y")):
-        write_song(root / name, 500, 50 + seed, stems=("mixture",), mixture=False)
-    return root
-
-
 def items_of(tracks, config, plan=PLAN):
     return training_items(tracks, TargetMap.make({}, tracks.stems), plan, config)
 
