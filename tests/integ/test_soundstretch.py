@@ -1,5 +1,6 @@
 """Pitch and tempo of real stems in the loader's workers, by either backend."""
 
+import os
 import shutil
 
 import pytest
@@ -27,7 +28,7 @@ RUN = (
 
 @pytest.mark.timeout(300)
 def test_real_songs_train_with_both_backends_and_a_resume_keeps_to_its_own(lab, shared_data):
-    if shutil.which("soundstretch") is None:
+    if shutil.which("soundstretch") is None and "CI" not in os.environ:
         pytest.skip("the program soundstretch is not installed")
     losses = {}
     for backend in ("soundstretch", "python-stretch"):
