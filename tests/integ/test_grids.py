@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.integ
 
 SHORT = {
-    '"train.epochs": 12, "train.items": 240': '"train.epochs": 2, "train.items": 8',
+    '"train.epochs": epochs, "train.items": 240': '"train.epochs": 2, "train.items": 8',
     '"train.segment": 2': '"train.segment": 2, "schedule.warmup_steps": 0',
     '"model": "openunmix_tiny"': '"model": "openunmix_tiny", "model.hidden_size": 16',
 }
