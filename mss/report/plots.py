@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from mss.core.errors import ConfigError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BETTER, _WORSE, _UNDECIDED = "#1b7837", "#b2182b", "#525252"
-_ROW, _HEAD = 0.32, 1.1  # inches
+_ROW, _LINE, _HEAD = 0.14, 0.18, 1.1  # inches
+_LABEL = 38  # characters a line: names of configurations are long, and the songs need room
 _DPI = 150
 
 
@@ -63,7 +65,10 @@ def plot_paired(panels: Sequence[PairedPanel], path: Path) -> None:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    heights = [_HEAD + _ROW * len(panel.rows) for panel in panels]
+    heights = [
+        _HEAD + sum(_ROW + _LINE * len(wrap(row.label, _LABEL)) for row in panel.rows)
+        for panel in panels
+    ]
     figure = _new_figure(8, sum(heights))
     all_axes = figure.subplots(len(panels), 1, height_ratios=heights, squeeze=False)
     for panel, axes in zip(panels, all_axes[:, 0], strict=True):
@@ -81,7 +86,8 @@ def _draw_panel(panel: PairedPanel, axes: Axes) -> None:
             axes.plot(row.interval, [index, index], "-", color=colour, linewidth=2.5)
         if row.mean is not None:
             axes.plot([row.mean], [index], "D", color=colour, markersize=6)
-    axes.set_yticks(range(len(panel.rows)), [row.label for row in panel.rows])
+    labels = ["\n".join(wrap(row.label, _LABEL)) for row in panel.rows]
+    axes.set_yticks(range(len(panel.rows)), labels, fontsize="small")
     axes.set_ylim(len(panel.rows) - 0.5, -0.5)  # the first row on top
     axes.set_title(panel.title, loc="left", fontsize="medium")
     axes.set_xlabel(panel.axis)

@@ -1,6 +1,7 @@
 """Plots: what is drawn, not how it looks."""
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -38,6 +39,18 @@ def test_songs_means_and_intervals_are_drawn(tmp_path, drawn):
     assert upper.get_ylim() == (1.5, -0.5)  # the first row on top
     assert (lower.get_title(loc="left"), lower.get_xlabel()) == ("loss", "points")
     assert (tmp_path / "new" / "paired.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_long_names_leave_room_for_the_songs(tmp_path, drawn):
+    name = "distill=pskd ema.step=0.0 distill.teacher=snapshot distill.alpha=0.5, vocals"
+    rows = [PairedRow(name, (0.1, 0.5), 0.3, None, None)] * 11
+    plot_paired([PairedPanel(name, "points", rows)], tmp_path / "long.png")
+    (axes,) = drawn[0].axes
+    assert axes.get_position().width > 0.5
+    texts = [label.get_text() for label in axes.get_yticklabels()]
+    assert {text.replace("\n", " ") for text in texts} == {name}
+    boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+    assert all(upper.y0 >= lower.y1 for upper, lower in pairwise(boxes))
 
 
 def test_a_heat_map_shows_numbers_and_leaves_gaps(tmp_path, drawn):
