@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ EXIT_ERROR = 1
 """The input is at fault. argparse exits with 2 for wrong arguments."""
 EXIT_INTERRUPTED = 130
 """128 + SIGINT, as a shell reports it."""
+EXIT_PIPE = 141
+"""128 + SIGPIPE: whoever read what we print has gone, as in ``| head``."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,8 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except StemgridError as error:
         return fail(str(error))
+    except BrokenPipeError:
+        # nothing is at fault; what is still in the buffer must not fail once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
     except OSError as error:
         parts = [str(part) for part in (error.filename, error.strerror) if part]
         return fail(": ".join(parts) or repr(error))

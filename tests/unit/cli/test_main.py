@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,18 @@ def test_python_m_mss(repository: Path) -> None:
         [sys.executable, "-m", "mss", "--version"], cwd=repository, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout) == (0, f"stemgrid {mss.__version__}\n")
+
+
+def test_a_reader_that_left_is_no_error(repository: Path) -> None:
+    """As in ``stemgrid models --known | head -1``."""
+    command = [sys.executable, "-m", "mss", "models", "--known"]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as out:
+        done = subprocess.run(
+            command, cwd=repository, stdout=out, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize(
