@@ -1,8 +1,8 @@
 """Make the data of the grids that need some: ``python -m tools.demo_trials GRID``.
 
 label_noise: a copy of the composed songs with stems exchanged in some training songs.
-pseudo_label: a quarter of them with their stems, the mixtures of the rest, and the truth about
-    these for an oracle.
+pseudo_label: half of them with their stems, the mixtures of the rest, and the truth about these for
+    an oracle.
 
 Everything goes into `cluster.derived` (outputs/derived) and is found there by conf/dset. What is
 there already stays.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mss.core.errors import DataError, StemgridError
 
-FEW = 4
+LABELLED = 2
 """Every so many-th training song keeps its stems."""
 SWAPS = 0.5
 """Share of the training songs in which two stems are exchanged."""
@@ -54,13 +54,13 @@ def label_noise(songs: Path, derived: Path) -> list[Path]:
 
 
 def pseudo_label(songs: Path, derived: Path) -> list[Path]:
-    """Make the labelled quarter, the recordings of the rest, and what they are made of."""
-    few, rest = derived / "demo_large_few", derived / "demo_large_unlabelled"
+    """Make the labelled half, the recordings of the rest, and what they are made of."""
+    half, rest = derived / "demo_large_half", derived / "demo_large_unlabelled"
     truth = derived / "demo_large_truth"
     train = sorted(path for path in (songs / "train").iterdir() if path.is_dir())
-    labelled, others = train[::FEW], [song for i, song in enumerate(train) if i % FEW]
+    labelled, others = train[::LABELLED], [song for i, song in enumerate(train) if i % LABELLED]
 
-    def make_few(folder: Path) -> None:
+    def make_half(folder: Path) -> None:
         for split in ("valid", "test"):
             (folder / split).symlink_to(songs / split)
         (folder / "train").mkdir()
@@ -76,7 +76,7 @@ def pseudo_label(songs: Path, derived: Path) -> list[Path]:
         for song in others:
             (folder / song.name).symlink_to(song)
 
-    made = {few: make_few, rest: make_rest, truth: make_truth}
+    made = {half: make_half, rest: make_rest, truth: make_truth}
     for folder, make in made.items():
         _whole(folder, make)
     return list(made)
