@@ -108,7 +108,7 @@ def compare_grid(
         raise ConfigError(
             f"--unharmed {unharmed}: is the reference; name the harmed one as REFERENCE"
         )
-    first, *others = paired([first, *others, *(c for c in clean if c not in others)])
+    first, *others = paired(grid, [first, *others, *(c for c in clean if c not in others)])
     notes = [f"{unfinished} runs of the grid are not finished"] if unfinished else []
     candidates = [c.candidate() for c in (first, *others)]
     tables = [runs_table([first, *others])]

@@ -125,8 +125,8 @@ def choose_one(configurations: Sequence[Configuration], pattern: str) -> Configu
     return found[0]
 
 
-def paired(configurations: Sequence[Configuration]) -> list[Configuration]:
-    """Return the configurations with those seeds alone that all of them have.
+def paired(grid: str, configurations: Sequence[Configuration]) -> list[Configuration]:
+    """Return the configurations of a grid with those seeds alone that all of them have.
 
     Raises:
         ConfigError: there is none.
@@ -135,7 +135,9 @@ def paired(configurations: Sequence[Configuration]) -> list[Configuration]:
     if not common:
         names = [c.name for c in configurations if not c.seeds]
         what = f"no run of {names[0]} is finished" if names else "they share no seed"
-        raise ConfigError(f"nothing to compare: {what}; python -m tools.grid NAME --local goes on")
+        raise ConfigError(
+            f"{grid}: nothing to compare: {what}; python -m tools.grid {grid} --local goes on"
+        )
     return [_with_seeds(configuration, common) for configuration in configurations]
 
 

@@ -71,7 +71,7 @@ class Models:
 
 def _run(args: argparse.Namespace) -> str:
     # Here, not above: --help needs no torch.
-    from mss.core.files import write_json_atomic
+    from mss.core.files import check_file_place, write_json_atomic
     from mss.data.noise_manifest import write_manifest
     from mss.data.noise_truth import read_truth
     from mss.distill.disguise import PitchTempo
@@ -82,6 +82,7 @@ def _run(args: argparse.Namespace) -> str:
 
     if args.out.suffix.lower() != ".csv":
         raise ConfigError(f"--out: {args.out} is no name of a manifest; give one that ends in .csv")
+    check_file_place(args.out, "Give another --out.")
     criterion = Criterion(args.criterion, args.margin, args.keep)
     measuring = Measuring(PitchTempo(args.semitones, args.tempo), args.window)
     truth = read_truth(args.truth) if args.truth else None

@@ -55,10 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from mss.api.device import choose_device
         from mss.core.audio_formats import parse_format
+        from mss.core.files import check_folder_place
         from mss.data.scan import AUDIO_SUFFIXES
         from mss.distill.quality.regressor import RidgeRegressor
         from mss.release.repo import Repo
 
+        check_folder_place(args.out, "Give another --out.")
         form = parse_format(args.format)
         if form.extension not in AUDIO_SUFFIXES:
             raise ConfigError(f"--format: a training reads wav and flac, not {args.format}")

@@ -96,6 +96,11 @@ class SongLabeller:
             ConfigError: another model labelled it.
         """
         found, own = entries.get("teacher"), self._release.name
+        if not isinstance(found, str):
+            raise DataError(
+                f"{self.labels(name)}: damaged, it names no teacher; remove the folder, and the "
+                "song is labelled again"
+            )
         provenance = entries.get("provenance")
         digest = provenance.get("teacher") if isinstance(provenance, dict) else None
         if digest == self._digest or (digest is None and found == own):

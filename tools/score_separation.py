@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = Options(
             config=quality_config(args),
-            out=args.out or Path(f"{args.song.stem}.quality.json"),
+            out=args.out or Path(f"{_song_name(args.song)}.quality.json"),
             repo=args.repo,
             name=args.name,
             second=args.second,
@@ -104,7 +104,7 @@ def score_file(song: Path, options: Options) -> str:
     """
     # Here, not above: --help needs no torch.
     from mss.api.device import choose_device
-    from mss.core.files import write_json_atomic
+    from mss.core.files import check_file_place, write_json_atomic
     from mss.distill.quality.regressor import RidgeRegressor
     from mss.distill.quality.scorer import named, score_segments, total
     from mss.distill.quality.scores import SCORES
@@ -112,6 +112,7 @@ def score_file(song: Path, options: Options) -> str:
     from mss.release.repo import Repo
     from mss.report.tables import render_text
 
+    check_file_place(options.out, "Give another -o.")
     regressor = None if options.regressor is None else RidgeRegressor.load(options.regressor)
     device = choose_device(options.device)
     repo = Repo(options.repo)
@@ -151,6 +152,11 @@ def score_file(song: Path, options: Options) -> str:
         render_text(score_table(rows, f"{title}: each segment")),
     ]
     return "\n\n".join([*tables, *notes, NOTE, f"Scores: {options.out}"])
+
+
+def _song_name(file: Path) -> str:
+    """Return what a song is called: SONG/mixture.wav is SONG, as in data sets."""
+    return file.absolute().parent.name if file.stem == "mixture" else file.stem
 
 
 def _estimates(

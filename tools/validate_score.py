@@ -7,6 +7,7 @@ the protocol, and what counts as success, is that of mss.distill.quality.validat
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -99,8 +100,8 @@ class Options:
     plugins: bool = False
 
     def __post_init__(self) -> None:
-        if self.limit_seconds is not None and self.limit_seconds <= 0:
-            raise ConfigError(f"--limit-seconds: {self.limit_seconds:g} s is not positive")
+        if self.limit_seconds is not None and not 0 < self.limit_seconds < math.inf:
+            raise ConfigError(f"--limit-seconds: {self.limit_seconds:g} s; give more than 0")
 
 
 def validate_release(options: Options) -> str:
@@ -111,11 +112,15 @@ def validate_release(options: Options) -> str:
             model in its training.
     """
     # Here, not above: --help needs neither torch nor hydra.
+    from mss.core.files import check_file_place, check_folder_place
     from mss.distill.quality.scores import ENERGY
     from mss.distill.quality.table import SegmentTable
     from mss.distill.quality.validation import validate_scores
     from mss.distill.quality.validation_report import render_summary
 
+    check_folder_place(options.out, "Give another -o.")
+    if options.ridge is not None:
+        check_file_place(options.ridge, "Give another --ridge.")
     # what all others are held against
     scores = tuple(dict.fromkeys((*options.config.scores, ENERGY)))
     options = replace(options, config=replace(options.config, scores=scores))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mss.core.errors import DataError
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str], suffix: str | None = None) -> Iterator[Path]:
@@ -65,6 +67,30 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 def write_json_atomic(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON atomically. NaN and infinities are refused (not JSON)."""
     write_text_atomic(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def check_file_place(path: Path, remedy: str) -> None:
+    """Make sure, before anything that takes long, that a file can come to lie at `path`.
+
+    Raises:
+        DataError: it is a folder, or something above it is a file; `remedy` ends the message.
+    """
+    if os.path.isdir(path):  # not Path.is_dir, which raises for names that are too long
+        raise DataError(f"{path}: is a folder, not a file. {remedy}")
+    check_folder_place(path.parent, remedy)
+
+
+def check_folder_place(path: Path, remedy: str) -> None:
+    """Make sure, before anything that takes long, that `path` can be a folder.
+
+    Raises:
+        DataError: it, or something above it, is a file; `remedy` ends the message.
+    """
+    for folder in (path, *path.parents):
+        if os.path.isdir(folder):
+            return
+        if os.path.lexists(folder):
+            raise DataError(f"{folder}: is a file, not a folder. {remedy}")
 
 
 def file_sha256(path: str | os.PathLike[str], chunk_bytes: int = 1 << 20) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,7 +110,7 @@ class Measuring:
     silence_db: float = -80.0
 
     def __post_init__(self) -> None:
-        if not self.window >= 1:
+        if not 1 <= self.window < math.inf:
             raise ConfigError(f"--window: {self.window} s; give 1 or more")
 
 

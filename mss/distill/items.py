@@ -151,7 +151,7 @@ def training_items(
             f"distill.share: {config.share} of {plan.items} items, in groups of {plan.group}, "
             "leaves one kind without any; raise train.items"
         )
-    _check_batches(shares, plan, config.share)
+    _check_batches(shares, plan, config)
     first = plan.labelled(tracks, count, plan.seed, plan.beginning)
     if isinstance(config, PseudoLabelConfig):
         added = _pseudo_labelled(config, tracks, plan, extra)
@@ -169,17 +169,22 @@ def _beginning_mark(beginning: Beginning | None) -> tuple[str, ...]:
     return (hashlib.sha256(songs.encode()).hexdigest(),)
 
 
-def _check_batches(shares: Shares, plan: ItemPlan, share: float) -> None:
+def _check_batches(
+    shares: Shares, plan: ItemPlan, config: PseudoLabelConfig | UnlabelledConfig
+) -> None:
     """Make sure that at least a half of every batch is labelled: else weights would cancel out."""
     steps = plan.items // plan.batch_size
     ends = [shares.counts(step * plan.batch_size)[1] for step in range(steps + 1)]
     most = max(after - before for before, after in pairwise(ends))
     if 2 * most > plan.batch_size:
+        keys = "augment.batch.remix.group_size"
+        if hasattr(config, "group_size"):
+            keys += " and distill.group_size"
         raise ConfigError(
-            f"distill.share: {share} makes {most} of the {plan.batch_size} items of a batch others "
-            f"than labelled ones, which come in groups of {plan.group} (for remix); at least half "
-            "have to be labelled: take train.batch_size of an even number of groups, or a smaller "
-            "augment.batch.remix.group_size"
+            f"distill.share: {config.share} makes {most} of the {plan.batch_size} items of a batch "
+            f"others than labelled ones, which come in groups of {plan.group}; at least half have "
+            f"to be labelled: take train.batch_size={2 * plan.group} or a multiple of it, or a "
+            f"smaller {keys}"
         )
 
 

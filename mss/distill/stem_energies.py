@@ -109,7 +109,7 @@ def measure_stem(
             such a stem are 0.
 
     Raises:
-        DataError: the file can't be read, or the separator gave samples that are no numbers.
+        DataError: the file can't be read, or it or the separator gave samples that are no numbers.
     """
     level_db = _level_db(track, stem, window)
     outputs = torch.zeros(len(judge.sources), dtype=torch.float64)
@@ -144,5 +144,10 @@ def _level_db(track: Track, stem: str, window: float) -> float:
     total = sum(
         energy(track.read(stem, start, frames)).item() for start, frames in _windows(track, window)
     )
+    if not math.isfinite(total):  # one sample is enough; comparing it with 0 would say: silent
+        raise DataError(
+            f"{track.name}: {stem!r} has samples that are infinite or not numbers; render it again"
+            " (`python -m tools.check_data ROOT` names the file and the sample)"
+        )
     mean = total / max(1, track.length * track.channels)
     return max(-LIMIT_DB, 10 * math.log10(mean)) if mean > 0 else -LIMIT_DB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ class Criterion:
     def __post_init__(self) -> None:
         if self.margin_db is not None and self.keep is not None:
             raise ConfigError("--margin, --keep: one says what the other is to find; give one")
+        if self.margin_db is not None and not math.isfinite(self.margin_db):
+            raise ConfigError(f"--margin: {self.margin_db} is no number of decibels")
         if self.keep is not None and not 0 < self.keep <= 1:
             raise ConfigError(f"--keep: {self.keep} is no share in (0, 1]")
 

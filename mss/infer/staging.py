@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mss.core.errors import DataError, StemgridError
+from mss.core.files import check_file_place
 
 _LOCK = "lock"
 _ATTEMPTS = 100
@@ -87,7 +88,7 @@ def staged(out: Path, song: str, finals: Sequence[Path]) -> Iterator[Staging]:
     """
     assert len(set(finals)) == len(finals)
     for final in finals:
-        _check_place(final)
+        check_file_place(final, "Choose another folder with -o.")
     with removed_if_empty({out, *(final.parent for final in finals)}):
         folder, lock = _make(out, song)
         try:
@@ -190,17 +191,6 @@ def _prefix(song: str) -> str:
     """
     digest = hashlib.sha256(os.fsencode(song)).hexdigest()[:8]
     return f".{os.path.basename(song)[:40]}.{digest}."
-
-
-def _check_place(final: Path) -> None:
-    """Raise a DataError where a file can't come to lie at a path."""
-    if os.path.isdir(final):
-        raise DataError(f"{final}: is a folder, not a file. Choose another folder with -o.")
-    for parent in final.parents:
-        if os.path.isdir(parent):
-            return
-        if os.path.lexists(parent):
-            raise DataError(f"{parent}: is a file, not a folder. Choose another folder with -o.")
 
 
 @contextlib.contextmanager

@@ -77,8 +77,9 @@ def check_lock(
         )
     if old_data != fingerprint:
         message += ("\n" if message else "") + (
-            f"other data (content {old_data[:8]}, now {fingerprint[:8]}): give dset.name, "
-            "so that it becomes a run of its own"
+            f"other data (content {old_data[:8]}, now {fingerprint[:8]}): songs, stems or labels "
+            "are not what they were; give dset.name (distill.songs, if they are those that a "
+            "distillation adds), so that it becomes a run of its own"
         )
     if message and not accept_changes:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mss.core.errors import ConfigError, nearest_name_hint
@@ -42,14 +43,13 @@ class QualityConfig:
                 raise ConfigError(f"scores: there is no {name!r}.{nearest_name_hint(name, SCORES)}")
         if not self.scores:
             raise ConfigError(f"scores: none is asked for; give some of {', '.join(SCORES)}")
-        if self.segment is not None and self.segment < LEAST_SECONDS:
+        if self.segment is not None and not LEAST_SECONDS <= self.segment < math.inf:
             raise ConfigError(
-                f"segment: {self.segment:g} s are too few to judge by; give at least"
-                f" {LEAST_SECONDS:g} s"
+                f"segment: can't judge by {self.segment:g} s; give {LEAST_SECONDS:g} s or more"
             )
         for key in ("context", "longest_shift"):
-            if getattr(self, key) < 0:
-                raise ConfigError(f"{key}: {getattr(self, key):g} s is negative")
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ConfigError(f"{key}: {getattr(self, key):g} s; give 0 or more")
         if self.shifts < LEAST_SHIFTS:
             raise ConfigError(
                 f"shifts: {self.shifts} tell too little of how far estimates agree; give at least"

@@ -125,11 +125,12 @@ class SegmentScorer:
             name for name in SCORES if name in self.config.scores and not left_out.get(name)
         )
         if not self.names:
-            raise ConfigError(
-                f"scores: {' and '.join(self.config.scores)} can't be taken here:"
-                f" {MODEL_AGREEMENT} needs a second model, {RESIDUAL} sources that add up; ask for"
-                " others, too"
-            )
+            needs = {
+                RESIDUAL: "sources that add up to the mixture",
+                MODEL_AGREEMENT: "a second model (--second)",
+            }
+            reasons = (f"{name} needs {needs[name]}" for name in self.config.scores)
+            raise ConfigError(f"scores: {', '.join(reasons)}; or ask for others, too")
         self._log_mel = LogMel(samplerate) if ENVELOPES in self.names else None
 
     @property

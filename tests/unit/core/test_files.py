@@ -9,7 +9,15 @@ import time
 
 import pytest
 
-from mss.core.files import atomic_path, file_sha256, write_json_atomic, write_text_atomic
+from mss.core.errors import DataError
+from mss.core.files import (
+    atomic_path,
+    check_file_place,
+    check_folder_place,
+    file_sha256,
+    write_json_atomic,
+    write_text_atomic,
+)
 
 
 def test_a_write_replaces_and_leaves_nothing_else(tmp_path):
@@ -17,6 +25,20 @@ def test_a_write_replaces_and_leaves_nothing_else(tmp_path):
     write_text_atomic(tmp_path / "new" / "a.txt", "zwölf")
     assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == "zwölf"
     assert os.listdir(tmp_path / "new") == ["a.txt"]
+
+
+def test_places_are_checked_before_anything_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_file_place(tmp_path / "new" / "deep" / "a.json", "Go.")
+    check_file_place(tmp_path / "file", "Go.")  # to be written over
+    check_folder_place(tmp_path / "new", "Go.")
+    check_folder_place(tmp_path, "Go.")
+    for path in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(DataError, match=r"file: is a file, not a folder\. Go\."):
+            check_folder_place(path, "Go.")
+    with pytest.raises(DataError, match=r"is a folder, not a file\. Go\."):
+        check_file_place(tmp_path, "Go.")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])

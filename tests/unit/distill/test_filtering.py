@@ -180,6 +180,7 @@ def test_a_damaged_measurement_is_told(tmp_path: Path) -> None:
         measure_songs(tracks, Judges([source()]), AS_IT_IS, tmp_path / "kept")
 
 
-def test_a_window_of_no_length() -> None:
+@pytest.mark.parametrize("seconds", [0, float("nan"), float("inf")])
+def test_a_window_of_no_length(seconds: float) -> None:
     with pytest.raises(ConfigError, match="--window"):
-        Measuring(window=0)
+        Measuring(window=seconds)

@@ -63,6 +63,22 @@ def test_every_group_that_remixit_exchanges_in_is_of_recordings_or_of_none(
     assert any(kinds)
 
 
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        (RemixItConfig, "augment.batch.remix.group_size and distill.group_size"),
+        (SilentStemConfig, "augment.batch.remix.group_size"),
+    ],
+)
+def test_batches_too_small_for_two_groups_are_told_what_would_do(tracks, recordings, config, keys):
+    values = config(songs="found", root=str(recordings), share=0.5)
+    small = replace(PLAN, group=4, batch_size=4)
+    with pytest.raises(ConfigError, match=rf"train\.batch_size=8 .*a smaller {keys}$"):
+        items_of(tracks, values, small)
+    if config is RemixItConfig:  # the other one wants a list of silences
+        assert len(items_of(tracks, values, replace(small, batch_size=8)).segments) == PLAN.items
+
+
 def faults(recordings, write_song):
     missing = str(recordings / "nowhere")
     yield {"songs": "found", "root": missing}, r"distill\.root: .*nowhere: there is no such folder"

@@ -154,6 +154,14 @@ def test_numbers_that_are_none_name_song_and_stem(make_track: Any) -> None:
         measure(make_track(**waves()), "bass", replace(JUDGE, separate=diverged))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_sample_that_is_no_number_is_not_taken_for_silence(make_track: Any, value: float) -> None:
+    broken = waves() | {"mixture": sum(waves().values())}
+    broken["bass"][7] = value
+    with pytest.raises(DataError, match="x: 'bass' has samples that are infinite or not numbers"):
+        measure(make_track(**broken), "bass")
+
+
 def test_a_judge_has_to_know_every_stem() -> None:
     JUDGE.check_stems(("bass", "drums"))
     with pytest.raises(ConfigError, match=r"bands: gives no source 'vocal'.*'vocals'.*--stems"):

@@ -100,6 +100,7 @@ def test_notes_tell_what_is_wrong() -> None:
     ("values", "message"),
     [
         ({"margin_db": 3.0, "keep": 0.5}, "--margin, --keep"),
+        ({"margin_db": float("nan")}, "--margin: nan is no number of decibels"),
         ({"keep": 0.0}, "--keep: 0.0 is no share"),
         ({"keep": 1.1}, "--keep: 1.1 is no share"),
     ],

@@ -38,13 +38,13 @@ def test_a_pattern_names_those_that_have_all_its_parts_and_not_the_others():
 
 def test_configurations_are_compared_by_the_seeds_that_all_have():
     some = [configuration("a", 44, 42, 43), configuration("b", 43, 44)]
-    assert [c.seeds for c in paired(some)] == [(43, 44), (43, 44)]
-    assert paired(some)[0].signatures == ("a-43", "a-44")
-    assert paired(some)[0].folders == (Path("a-43"), Path("a-44"))
+    assert [c.seeds for c in paired("pskd", some)] == [(43, 44), (43, 44)]
+    assert paired("pskd", some)[0].signatures == ("a-43", "a-44")
+    assert paired("pskd", some)[0].folders == (Path("a-43"), Path("a-44"))
     with pytest.raises(ConfigError, match=r"no run of b is finished; .* goes on"):
-        paired([configuration("a", 42), configuration("b")])
+        paired("pskd", [configuration("a", 42), configuration("b")])
     with pytest.raises(ConfigError, match="they share no seed"):
-        paired([configuration("a", 42), configuration("b", 43)])
+        paired("pskd", [configuration("a", 42), configuration("b", 43)])
 
 
 def finish(xp, level: float) -> None:

@@ -137,6 +137,14 @@ def test_stems_of_another_format_replace_the_old_ones(repo, root, capsys):
     assert content(root).keys() == {"drums.wav", "vocals.wav", "labels.json", "notes.txt"}
 
 
+def test_labels_that_name_no_teacher_are_called_damaged(repo, root, capsys):
+    path = folder(root) / "labels.json"
+    old = {name: value for name, value in read_facts(path).items() if name != "teacher"}
+    path.write_text(write_labels(read_labels(path), old))
+    assert label(repo, root) == 1
+    assert "labels.json: damaged, it names no teacher; remove the folder" in capsys.readouterr().err
+
+
 def test_labels_without_a_key_and_songs_without_a_stem_are_made_again(repo, root, capsys):
     whole, path = content(root), folder(root) / "labels.json"
     facts = read_facts(path)

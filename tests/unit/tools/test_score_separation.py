@@ -66,6 +66,16 @@ def test_every_segment_and_source(
     assert content["file"] == "song.flac"
 
 
+def test_a_mixture_is_called_by_its_song(song: Path, repo: Path) -> None:
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        (Path(name) / "mixture.flac").symlink_to(song)
+        file = f"{name}/mixture.flac"
+        assert main([file, "--repo", str(repo), "-n", "aaaa", "--scores", "energy"]) == 0
+    found = sorted(str(path) for path in Path().glob("*.json"))
+    assert found == ["one.quality.json", "two.quality.json"]
+
+
 def test_a_second_model(song: Path, repo: Path) -> None:
     content = run(song, repo, "--second", "bbbb", "--scores", "model_agreement,energy")
     # x and 0.8 x around 0.9 x; the same drums
@@ -112,9 +122,11 @@ def test_a_regressor_expects_an_sdr_and_gives_weights(song: Path, repo: Path) ->
     [
         (["-n", "zzzz"], "there is no model 'zzzz'"),
         (["--scores", "agrement"], "Did you mean 'agreement'"),
-        (["--segment", "0"], "segment: 0 s are too few"),
+        (["--segment", "0"], "segment: can't judge by 0 s"),
         (["--estimates", "."], "holds no vocals.wav"),
         (["--regressor", "none.json"], "none.json: can't be read"),
+        (["-o", "."], "is a folder, not a file. Give another -o."),
+        (["-o", "song.flac/scores.json"], "song.flac: is a file, not a folder. Give another -o."),
     ],
 )
 def test_mistakes_are_one_message(

@@ -175,7 +175,7 @@ def test_sources_that_need_not_add_up_have_no_residual():
 
 def test_scores_that_can_not_be_taken_are_told():
     config = QualityConfig(("model_agreement", "residual"))
-    with pytest.raises(ConfigError, match="needs a second model"):
+    with pytest.raises(ConfigError, match=r"second model \(--second\).*residual needs"):
         scorer(config=config, adds_up=False)
     assert scorer(config=config).names == ("residual",)
 
@@ -214,9 +214,12 @@ def test_estimates_that_are_no_numbers_are_refused():
     [
         ({"scores": ("agrement",)}, "Did you mean 'agreement'"),
         ({"scores": ()}, "none is asked for"),
-        ({"segment": 0.1}, "at least 0.5 s"),
+        ({"segment": 0.1}, "segment: can't judge by 0.1 s; give 0.5 s or more"),
+        ({"segment": float("nan")}, "segment: can't judge by nan s"),
+        ({"segment": float("inf")}, "segment: can't judge by inf s"),
         ({"shifts": 3}, "at least 4"),
-        ({"context": -1.0}, "context: -1 s is negative"),
+        ({"context": -1.0}, "context: -1 s; give 0 or more"),
+        ({"context": float("nan")}, "context: nan s"),
     ],
 )
 def test_wrong_options_are_named(values, message):
