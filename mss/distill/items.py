@@ -195,6 +195,12 @@ def _pseudo_labelled(
     root = _root(config)
     files = {track.name: _song_folder(root, track.name) / LABELS for track in added.tracks}
     labels = {name: read_labels(path) for name, path in files.items()}
+    for name, rows in labels.items():
+        if missing := set(tracks.stems) - {row.stem for row in rows}:
+            raise DataError(
+                f"{files[name]}: has no label of {', '.join(sorted(missing))}; remove the song's "
+                "folder and run python -m tools.pseudo_label again"
+            )
     trust = LabelTrust(labels, config.select)
     marks = tuple(hashlib.sha256(files[name].read_bytes()).hexdigest() for name in sorted(files))
     origins = {name: str(read_facts(path).get("sha256")) for name, path in files.items()}

@@ -95,6 +95,9 @@ class Label:
         stem: its name.
         weight: in [0, 1].
         scores: by name; NaN where one is not defined.
+
+    Raises:
+        ValueError: the weight is none, or the segment.
     """
 
     start: int
@@ -102,6 +105,13 @@ class Label:
     stem: str
     weight: float
     scores: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        place = f"of {self.stem!r} at sample {self.start}"
+        if not 0 <= self.weight <= 1:  # NaN is not, either
+            raise ValueError(f"the weight {self.weight} {place} is not in [0, 1]")
+        if self.start < 0 or self.frames < 1:
+            raise ValueError(f"a segment {place} has {self.frames} samples")
 
 
 def write_labels(labels: Sequence[Label], facts: Mapping[str, Any]) -> str:

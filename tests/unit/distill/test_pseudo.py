@@ -24,9 +24,9 @@ def track(name):
 
 
 def labels_of(values, stem="vocals", frames=100):
-    """A label for each value: its weight, and its score `sdr`."""
+    """A label for each value: its score `sdr`, and its weight as far as it can be one."""
     return [
-        Label(i * frames, frames, stem, 0.0 if math.isnan(v) else v, {"sdr": v})
+        Label(i * frames, frames, stem, v if 0 <= v <= 1 else 0.0, {"sdr": v})
         for i, v in enumerate(values)
     ]
 
@@ -103,6 +103,11 @@ def test_a_file_of_labels_is_read_back(tmp_path):
     assert read_facts(path) == {"song": "a"}
 
 
+def one_label(**values):
+    label = {"start": 0, "frames": 100, "stem": "drums", "weight": 0.5, "scores": {}}
+    return json.dumps({"form": 1, "labels": [label | values]})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -110,6 +115,10 @@ def test_a_file_of_labels_is_read_back(tmp_path):
         ("{", "can't be read"),
         ('{"form": 99, "labels": []}', "is of form 99"),
         ('{"form": 1, "labels": [{}]}', "can't be read .KeyError"),
+        (one_label(weight=5), "the weight 5.0 of 'drums' at sample 0 is not in"),
+        (one_label(weight=-1), "the weight -1.0 of"),
+        (one_label(weight=math.nan), "the weight nan of"),
+        (one_label(frames=0), "a segment of 'drums' at sample 0 has 0 samples"),
     ],
 )
 def test_a_file_that_is_no_such_is_named(tmp_path, text, message):

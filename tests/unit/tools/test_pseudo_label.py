@@ -12,7 +12,7 @@ import torch
 from tiny_release import make_repo
 
 from mss.core.audio_io import read_audio
-from mss.core.errors import ConfigError
+from mss.core.errors import ConfigError, DataError
 from mss.core.targets import TargetMap
 from mss.data.folder import FolderDataset
 from mss.data.segments import Beginning
@@ -166,4 +166,8 @@ def test_a_training_takes_them_beside_the_labelled_songs(repo, songs, tmp_path):
     path.write_text(json.dumps(content))
     again = training_items(tracks, targets, plan, chosen)
     assert again.fingerprints != items.fingerprints
+    content["labels"] = [row for row in content["labels"] if row["stem"] != "drums"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"labels\.json: has no label of drums; remove"):
+        training_items(tracks, targets, plan, chosen)
     shutil.rmtree(out / "train" / "a")
