@@ -173,7 +173,7 @@ def test_songs_of_the_training_are_refused(
         (["test.shifts=2"], "test.shifts=2: the scores draw shifts of their own"),
         (["--tracks", "song 9"], "--tracks: there is no 'song 9'. Did you mean"),
         (["--splits", "train"], "train"),
-        (["--limit-seconds", "0"], "--limit-seconds: 0 s is not positive"),
+        (["--limit-seconds", "0"], "--limit-seconds: 0 s; give more than 0"),
         (["--scores", "agrement"], "Did you mean 'agreement'"),
         (["-n", "zzzz"], "there is no model 'zzzz'"),
     ],
